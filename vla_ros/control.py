@@ -1,0 +1,105 @@
+"""The controller: scheduler, decoder and guard, in that order, for one robot. What control_node runs at a fixed rate.
+
+Time is passed in; nothing here reads a clock or knows messages, so that the nodes, the in-process evaluation
+and the tests run the same code.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from vla_ros.chunking import ChunkScheduler, Step, check_chunk
+from vla_ros.decoding import ArmDecoder, BaseDecoder
+from vla_ros.errors import ActionError
+from vla_ros.guard import ArmGuard, BaseGuard
+from vla_ros.kinematics import ArmKinematics
+from vla_ros.profile import RobotProfile
+from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
+
+MEMORY_NS = 5_000_000_000  # how long measured joints are kept, to find those of a chunk's observation
+STILL = TwistCommand(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One control period: what to send (None: nothing), the step in force (None: holding), what the guard changed."""
+
+    command: Command | None
+    step: Step | None
+    interventions: tuple[str, ...] = ()
+
+
+class Controller:
+    """observe() measured joints, accept() chunks, tick() at the profile's control rate."""
+
+    def __init__(self, profile: RobotProfile):
+        self.profile = profile
+        self.scheduler = ChunkScheduler(profile.action)
+        if profile.kind == "arm":
+            kinematics = ArmKinematics(profile)
+            self.decoder, self.guard = ArmDecoder(profile, kinematics), ArmGuard(profile, kinematics)
+        else:
+            self.decoder, self.guard = BaseDecoder(), BaseGuard(profile)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets chunks and measurements; the next motion starts from the next measured state."""
+        self.scheduler.reset()
+        self.decoder.reset()
+        self._joints: OrderedDict[int, JointState] = OrderedDict()
+        self._sent: Command | None = None
+
+    def halt(self) -> None:
+        """Drops the chunk in force: what follows is a hold, until another is accepted."""
+        self.scheduler.reset()
+        self.decoder.reset()
+
+    @property
+    def current(self) -> JointState | None:
+        return next(reversed(self._joints.values())) if self._joints else None
+
+    def observe(self, joints: JointState) -> None:
+        """Keeps measured joints; those not newer than the last are ignored."""
+        if self.current is not None and joints.stamp <= self.current.stamp:
+            return
+        self._joints[joints.stamp] = joints
+        while next(iter(self._joints)) < joints.stamp - MEMORY_NS:
+            self._joints.popitem(last=False)
+
+    def accept(self, chunk: ActionChunk) -> None:
+        """Raises ActionError for a chunk that cannot be executed; what is in force then stays in force."""
+        check_chunk(chunk, self.profile.action)
+        if not chunk.refusal and self.joints_at(chunk.stamp) is None:
+            raise ActionError("unanchored", f"no joint states of {chunk.stamp} ns, the moment that the chunk answers")
+        self.scheduler.accept(chunk)
+
+    def joints_at(self, stamp: int) -> JointState | None:
+        """The measured joints nearest to `stamp` [ns], at most the profile's skew away."""
+        if stamp in self._joints:
+            return self._joints[stamp]
+        nearest = min(self._joints, key=lambda s: abs(s - stamp), default=None)
+        if nearest is None or abs(nearest - stamp) > self.profile.max_skew * 1e9:
+            return None
+        return self._joints[nearest]
+
+    def tick(self, now: int) -> Tick:
+        """The command for the period that begins at `now` [ns]. Raises ActionError when the guard refuses one."""
+        step = self.scheduler.at(now)
+        if step is None:
+            return self._hold()
+        command = self.decoder.decode(step, self.joints_at(step.chunk.stamp) or self.current, self.current)
+        guarded = self.guard.check(command, self._before())
+        self._sent = guarded.command
+        return Tick(guarded.command, step, guarded.interventions)
+
+    def _hold(self) -> Tick:
+        """An arm keeps its last target; a base slows down to zero. Nothing is sent before the first chunk."""
+        if isinstance(self._sent, TwistCommand):
+            self._sent = self.guard.check(STILL, self._sent).command
+        return Tick(self._sent, None)
+
+    def _before(self):
+        if self.profile.kind == "base":
+            return self._sent or STILL
+        return self._sent.positions if isinstance(self._sent, JointCommand) else dict(self.current.positions)

@@ -1,0 +1,1 @@
+"""Closed-loop scores: episodes, rates with their intervals, videos."""

@@ -1,0 +1,1 @@
+"""The native vision-language-action model, built from transformers parts."""

@@ -1,0 +1,52 @@
+"""From parts to one Observation. The simulator and the nodes build it here, so that both give policies the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vla_ros.errors import ObservationError
+from vla_ros.kinematics import ArmKinematics, base_twist, gripper_gap
+from vla_ros.profile import RobotProfile
+from vla_ros.types import JointState, Observation
+
+
+class Observer:
+    """Builds observations for one robot profile."""
+
+    def __init__(self, profile: RobotProfile):
+        self.profile = profile
+        self.kinematics = ArmKinematics(profile) if profile.kind == "arm" else None
+
+    def observation(self, images: Mapping[str, np.ndarray], stamps: Mapping[str, int], joints: JointState,
+                    instruction: str) -> Observation:
+        """images: uint8 (H, W, 3) RGB by camera; stamps: [ns] by camera."""
+        for name, image in images.items():
+            self.check_image(name, image)
+        pose = self.kinematics.forward(self.kinematics.vector(joints)) if self.kinematics else None
+        return Observation(images=dict(images), joints=joints, instruction=instruction,
+                           stamps={"joints": joints.stamp, **stamps}, ee_pose=pose,
+                           gripper=gripper_gap(self.profile, joints), base_twist=base_twist(self.profile, joints))
+
+    def check_image(self, name: str, image: np.ndarray) -> None:
+        camera = self.profile.cameras.get(name)
+        if camera is None:
+            raise ObservationError("camera", f"unknown camera '{name}'; available: {', '.join(self.profile.cameras)}")
+        expected = (camera.height, camera.width, 3)
+        if image.shape != expected or image.dtype != np.uint8:
+            raise ObservationError("size", f"camera '{name}' gives {image.dtype} {image.shape}, "
+                                           f"the robot profile says uint8 {expected}")
+
+
+def check_times(profile: RobotProfile, stamps: Mapping[str, int], now: int) -> None:
+    """Raises ObservationError when a part is over-age at `now` [ns], from the future, or the parts lie too far apart."""
+    for name, stamp in stamps.items():
+        age = (now - stamp) / 1e9
+        if age > profile.max_observation_age:
+            raise ObservationError("stale", f"'{name}' is {age:.3f} s old, at most {profile.max_observation_age} s")
+        if age < -profile.max_observation_age:
+            raise ObservationError("future", f"'{name}' is stamped {-age:.3f} s ahead of the clock")
+    skew = (max(stamps.values()) - min(stamps.values())) / 1e9
+    if skew > profile.max_skew:
+        raise ObservationError("skew", f"parts lie {skew:.3f} s apart, at most {profile.max_skew} s: {dict(stamps)}")

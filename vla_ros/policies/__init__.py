@@ -1,0 +1,1 @@
+"""Policies, one file each; the registry opens them by name."""

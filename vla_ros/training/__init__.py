@@ -1,0 +1,1 @@
+"""Demonstrations and the stages of training."""

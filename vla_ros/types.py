@@ -1,0 +1,106 @@
+"""The nouns that pass between the parts. Frozen, plain, no heavy imports.
+
+Dimension letters: H image height, W image width, T steps of a chunk, D dimensions of an action, N joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vla_ros.spec import ActionSpec
+
+
+def frozen(array, dtype=None) -> np.ndarray:
+    """A read-only copy of an array."""
+    copy = np.array(array, dtype=dtype)
+    copy.setflags(write=False)
+    return copy
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A rigid transform. position [m] (3,), rotation matrix (3, 3)."""
+
+    position: np.ndarray
+    rotation: np.ndarray
+
+
+@dataclass(frozen=True)
+class JointState:
+    """Measured joints, by name. positions [rad or m], velocities [rad/s or m/s], stamp [ns]."""
+
+    positions: Mapping[str, float]
+    velocities: Mapping[str, float]
+    stamp: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything that a policy may look at, of one moment.
+
+    images:     by camera name, uint8 (H, W, 3) RGB.
+    joints:     measured joints.
+    instruction: words.
+    stamps:     header stamp of every part [ns]: 'joints' and each camera's name.
+    ee_pose:    base_from_ee, by forward kinematics; None for a robot without an arm.
+    gripper:    gap between the fingers [m]; None without a gripper.
+    base_twist: measured (forward speed [m/s], yaw rate [rad/s]); None for a robot without wheels.
+    """
+
+    images: Mapping[str, np.ndarray]
+    joints: JointState
+    instruction: str
+    stamps: Mapping[str, int]
+    ee_pose: Pose | None = None
+    gripper: float | None = None
+    base_twist: tuple[float, float] | None = None
+
+    @property
+    def stamp(self) -> int:
+        """[ns] the oldest part: the moment that an answer to this observation is about."""
+        return min(self.stamps.values())
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """What a policy answers.
+
+    values:     (T, D) in the units of spec; (0, D) when it refuses.
+    tokens:     (T, D) the action token ids that the values were decoded from, or None.
+    stamp:      [ns] of the observation that it answers.
+    confidence: 0 to 1.
+    refusal:    why nothing will be done; empty when something will.
+    text:       what the model said before it acted (where it looks), for people.
+    timings:    seconds per stage.
+    """
+
+    values: np.ndarray
+    spec: ActionSpec
+    stamp: int
+    tokens: np.ndarray | None = None
+    confidence: float = 1.0
+    refusal: str = ""
+    text: str = ""
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JointCommand:
+    """Joint position targets by name [rad or m], to be reached one control period from now."""
+
+    positions: Mapping[str, float]
+    velocities: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TwistCommand:
+    """Base velocity: forward v [m/s], yaw rate w [rad/s], in the base frame (REP-103)."""
+
+    v: float
+    w: float
+
+
+Command = JointCommand | TwistCommand
