@@ -6,9 +6,37 @@ import argparse
 import importlib
 import pkgutil
 import sys
+from collections.abc import Callable
 
 from vla_ros import commands
 from vla_ros.errors import UnknownNameError, VlaError
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a wrong option with one line, as everything else does."""
+
+    def error(self, message: str):
+        raise VlaError(f"{message} ({self.prog} --help tells more)")
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least `low`."""
+    def number(text: str) -> int:
+        if not text.lstrip("-").isdigit() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {low}")
+        return int(text)
+    return number
+
+
+def share(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
+    return value
 
 
 def command_names() -> list[str]:
@@ -36,11 +64,11 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         command = load(argv[0])
-        parser = argparse.ArgumentParser(prog=f"vla {argv[0]}", description=command.HELP)
+        parser = Parser(prog=f"vla {argv[0]}", description=command.HELP)
         command.add_arguments(parser)
         return command.run(parser.parse_args(argv[1:])) or 0
     except VlaError as error:
-        print(f"vla: {error}", file=sys.stderr)
+        print("vla:", *str(error).split(), file=sys.stderr)  # one line, whatever the text holds
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -84,12 +84,19 @@ class Controller:
         return self._joints[nearest]
 
     def tick(self, now: int) -> Tick:
-        """The command for the period that begins at `now` [ns]. Raises ActionError when the guard refuses one."""
+        """The command for the period that begins at `now` [ns].
+
+        Raises ActionError when the guard refuses one; the chunk is dropped then, so that the next tick holds.
+        """
         step = self.scheduler.at(now)
         if step is None:
             return self._hold()
-        command = self.decoder.decode(step, self.joints_at(step.chunk.stamp) or self.current, self.current)
-        guarded = self.guard.check(command, self._before())
+        try:
+            command = self.decoder.decode(step, self.joints_at(step.chunk.stamp) or self.current, self.current)
+            guarded = self.guard.check(command, self._before())
+        except ActionError:
+            self.halt()
+            raise
         self._sent = guarded.command
         return Tick(guarded.command, step, guarded.interventions)
 

@@ -11,6 +11,16 @@ class VlaError(Exception):
 
     exit_code = 2
 
+    def __reduce__(self):
+        """As made, so that it crosses from one process to another whatever its constructor asks for."""
+        return revive, (type(self), self.args, vars(self))
+
+
+def revive(cls: type[VlaError], args: tuple, attributes: dict) -> VlaError:
+    error = cls.__new__(cls, *args)
+    vars(error).update(attributes)
+    return error
+
 
 class UnknownNameError(VlaError):
     """A name that is not among the valid ones: lists them and suggests the nearest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,12 @@ class Guarded:
 
     command: JointCommand | TwistCommand
     interventions: tuple[str, ...]
+
+
+def require_finite(values: Iterable[float], text: str) -> None:
+    """Raises ActionError unless every value is finite: comparisons with NaN are false, so a clamp would let it pass."""
+    if not np.isfinite(list(values)).all():
+        raise ActionError("finite", text)
 
 
 def clamp(value: float, low: float, high: float, name: str, said: list[str]) -> float:
@@ -46,8 +53,8 @@ class ArmGuard:
         unknown = [n for n in command.positions if n not in self.low]
         if unknown:
             raise ActionError("joints", f"command names unknown joints {unknown}; known: {', '.join(self.low)}")
-        if not np.isfinite(list(command.positions.values())).all():
-            raise ActionError("finite", "command holds positions that are not finite")
+        require_finite(command.positions.values(), "command holds positions that are not finite")
+        require_finite(before.values(), "the positions before are not finite: nothing bounds the step")
         said, out = [], {}
         for name, value in command.positions.items():
             value = clamp(value, self.low[name], self.high[name], f"{name} position", said)
@@ -67,8 +74,8 @@ class BaseGuard:
 
     def check(self, command: TwistCommand, before: TwistCommand) -> Guarded:
         """Raises ActionError when not finite."""
-        if not np.isfinite([command.v, command.w]).all():
-            raise ActionError("finite", "command holds velocities that are not finite")
+        require_finite((command.v, command.w), "command holds velocities that are not finite")
+        require_finite((before.v, before.w), "the velocities before are not finite: nothing bounds the change")
         said: list[str] = []
         limits, dt = self.limits, self.dt
         v = clamp(command.v, -limits.v, limits.v, "v", said)

@@ -23,7 +23,10 @@ class ArmKinematics:
 
     def __init__(self, profile: RobotProfile):
         self.profile = profile
-        full = pin.buildModelFromUrdf(str(profile.urdf_path()))
+        try:
+            full = pin.buildModelFromUrdf(str(profile.urdf_path()))
+        except ValueError as error:
+            raise ConfigError(f"robot '{profile.name}': {error}") from error
         missing = [j for j in profile.joints if not full.existJointName(j)]
         if missing or not full.existFrame(profile.ee_frame):
             raise ConfigError(f"robot '{profile.name}': {missing or profile.ee_frame} not in {profile.urdf}")
@@ -35,6 +38,10 @@ class ArmKinematics:
         self.data = self.model.createData()
         self.lower, self.upper = self.model.lowerPositionLimit, self.model.upperPositionLimit  # [rad]
         self.max_velocity = self.model.velocityLimit  # [rad/s]
+        outside = [j for j, q, low, high in zip(profile.joints, profile.home, self.lower, self.upper, strict=True)
+                   if not low <= q <= high]
+        if outside:
+            raise ConfigError(f"robot '{profile.name}': home lies outside the limits of {', '.join(outside)}")
         self._frame = self.model.getFrameId(profile.ee_frame)
 
     @cached_property

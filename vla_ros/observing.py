@@ -50,3 +50,17 @@ def check_times(profile: RobotProfile, stamps: Mapping[str, int], now: int) -> N
     skew = (max(stamps.values()) - min(stamps.values())) / 1e9
     if skew > profile.max_skew:
         raise ObservationError("skew", f"parts lie {skew:.3f} s apart, at most {profile.max_skew} s: {dict(stamps)}")
+
+
+PROPRIOCEPTION = {"arm": ("x", "y", "z", "gap"), "base": ("v", "w")}  # [m], [m/s], [rad/s]
+
+
+def proprioception(observation: Observation, kind: str) -> np.ndarray:
+    """What a robot of `kind` feels of itself, (D,) in the order of PROPRIOCEPTION."""
+    if kind == "arm":
+        if observation.ee_pose is None or observation.gripper is None:
+            raise ObservationError("joints", "the observation lacks the end effector's pose or the gripper's gap")
+        return np.array([*observation.ee_pose.position, observation.gripper])
+    if observation.base_twist is None:
+        raise ObservationError("joints", "the observation lacks the wheels' velocities")
+    return np.array(observation.base_twist)

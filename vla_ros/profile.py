@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import types
 import typing
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -12,7 +13,19 @@ from pathlib import Path
 import yaml
 
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.paths import ament_share, data_folder
 from vla_ros.spec import ActionSpec
+
+def require(holds: bool, text: str) -> None:
+    """Raises ConfigError with `text` unless it holds."""
+    if not holds:
+        raise ConfigError(text)
+
+
+def require_positive(part, *names: str) -> None:
+    for name in names:
+        require(getattr(part, name) > 0, f"{name} {getattr(part, name)} must be positive")
+
 
 INTERFACES = {"arm": ("joint_trajectory", "position", "velocity"), "base": ("twist",)}
 
@@ -28,6 +41,11 @@ class Camera:
     position: tuple[float, ...]
     look_at: tuple[float, ...]
 
+    def __post_init__(self):
+        require_positive(self, "width", "height")
+        require(0 < self.fov_deg < 180, f"fov_deg {self.fov_deg} must lie between 0 and 180")
+        require(len(self.position) == len(self.look_at) == 3, "position and look_at must hold three numbers each")
+
 
 @dataclass(frozen=True)
 class Gripper:
@@ -36,6 +54,10 @@ class Gripper:
     joints: tuple[str, ...]
     open: float
     closed: float
+
+    def __post_init__(self):
+        require(0 <= self.closed < self.open, f"closed {self.closed} must be at least 0 and less than open {self.open}")
+        require(bool(self.joints), "joints must name at least one joint")
 
 
 @dataclass(frozen=True)
@@ -48,6 +70,10 @@ class Wheels:
     separation: float
     separation_multiplier: float = 1.0
 
+    def __post_init__(self):
+        require_positive(self, "radius", "separation", "separation_multiplier")
+        require(bool(self.left and self.right), "left and right must each name at least one joint")
+
 
 @dataclass(frozen=True)
 class BaseLimits:
@@ -58,6 +84,9 @@ class BaseLimits:
     v_acceleration: float
     w_acceleration: float
 
+    def __post_init__(self):
+        require_positive(self, "v", "w", "v_acceleration", "w_acceleration")
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -65,6 +94,10 @@ class Workspace:
 
     min: tuple[float, ...]
     max: tuple[float, ...]
+
+    def __post_init__(self):
+        require(len(self.min) == len(self.max) == 3, "min and max must hold three numbers each")
+        require(all(a < b for a, b in zip(self.min, self.max, strict=True)), "min must be less than max on every axis")
 
 
 @dataclass(frozen=True)
@@ -106,13 +139,20 @@ class RobotProfile:
             raise UnknownNameError(f"command interface for an {self.kind}", self.command.interface, INTERFACES[self.kind])
         needs = {"arm": ("ee_frame", "home", "workspace"), "base": ("wheels", "limits")}[self.kind]
         missing = [key for key in needs if not getattr(self, key)]
-        if missing:
-            raise ConfigError(f"robot '{self.name}' of kind {self.kind} needs {', '.join(missing)}")
-        if self.control_rate < 50:
-            raise ConfigError(f"robot '{self.name}': control_rate {self.control_rate} Hz must be at least 50")
+        require(not missing, f"a robot of kind {self.kind} needs {', '.join(missing)}")
+        require(self.control_rate >= 50, f"control_rate {self.control_rate} Hz must be at least 50")
         ticks = self.action.period * self.control_rate
-        if abs(ticks - round(ticks)) > 1e-6:
-            raise ConfigError(f"robot '{self.name}': the action period must be a whole number of control periods, is {ticks}")
+        require(abs(ticks - round(ticks)) < 1e-6, f"the action period must be a whole number of control periods, is {ticks}")
+        require_positive(self, "max_observation_age", "max_skew", "chunk_timeout")
+        require(0 < self.velocity_scale <= 1, f"velocity_scale {self.velocity_scale} must be above 0 and at most 1")
+        require(bool(self.joints and self.cameras), "joints and cameras must not be empty")
+        mode = {"arm": "delta", "base": "velocity"}[self.kind]
+        require(self.action.mode == mode, f"action mode '{self.action.mode}' does not move a {self.kind}: use {mode}")
+        if self.kind == "arm":
+            require(len(self.home) == len(self.joints), f"home needs {len(self.joints)} numbers, has {len(self.home)}")
+        else:
+            wheels = self.wheels.left + self.wheels.right
+            require(set(wheels) <= set(self.joints), f"wheels {list(wheels)} must be among joints {list(self.joints)}")
 
     @property
     def control_period_ns(self) -> int:
@@ -143,21 +183,9 @@ def resolve_uri(uri: str) -> Path:
     return path
 
 
-def ament_share(package: str) -> str:
-    try:
-        from ament_index_python.packages import get_package_share_directory
-        return get_package_share_directory(package)
-    except Exception as error:  # ament_index_python is absent without ROS, and raises its own kinds with it
-        raise ConfigError(f"package '{package}' is neither a Python package nor in the ament index") from error
-
-
 def config_folder() -> Path:
-    """The folder of the shipped configuration: the source tree's, else the installed share folder's."""
-    here = Path(__file__).resolve().parent
-    for folder in (here.parent / "config", here / "config"):
-        if folder.is_dir():
-            return folder
-    return Path(ament_share("vla_ros"), "config")
+    """The folder of the shipped configuration."""
+    return data_folder("config")
 
 
 @cache
@@ -173,8 +201,8 @@ def load_profile(name_or_file: str) -> RobotProfile:
         raise ConfigError(f"no robot file {path}")
     try:
         data = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     try:
         return build(RobotProfile, data, "robot")
     except UnknownNameError as error:
@@ -195,7 +223,11 @@ def build(cls, data, where: str):
     missing = [n for n, f in known.items() if n not in data and f.default is MISSING and f.default_factory is MISSING]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}")
-    return cls(**{k: convert(hints[k], v, f"{where}.{k}") for k, v in data.items()})
+    values = {k: convert(hints[k], v, f"{where}.{k}") for k, v in data.items()}
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def convert(hint, value, where: str):
@@ -214,7 +246,9 @@ def convert(hint, value, where: str):
             raise ConfigError(f"{where} must be a list")
         return tuple(convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{where} must be {hint.__name__}, is {value!r}")
+    if hint is float and not math.isfinite(value):
+        raise ConfigError(f"{where} must be finite, is {value}")
     return value

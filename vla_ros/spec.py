@@ -9,6 +9,7 @@ from vla_ros.errors import ActionError, ConfigError
 ARM_UNITS = {"dx": "m", "dy": "m", "dz": "m", "droll": "rad", "dpitch": "rad", "dyaw": "rad", "gripper": "1"}
 BASE_UNITS = {"v": "m/s", "w": "rad/s"}
 MODES = ("delta", "velocity")
+GRIPPERS = ("open_is_one", "")
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class ActionSpec:
         if known is None:
             raise ConfigError(f"action mode '{self.mode}' is not one of {', '.join(MODES)}")
         wrong = [n for n in self.names if n not in known]
-        if wrong or len(set(self.names)) != len(self.names):
+        if wrong or not self.names or len(set(self.names)) != len(self.names):
             raise ConfigError(f"action names {list(self.names)} must be distinct and among {', '.join(known)}")
         expected = tuple(known[n] for n in self.names)
         if self.units != expected:
             raise ConfigError(f"action units {list(self.units)} do not match {list(expected)} for {list(self.names)}")
-        if not self.period > 0 or self.horizon < 1:
+        if self.gripper not in GRIPPERS:
+            raise ConfigError(f"gripper convention '{self.gripper}' is not one of {GRIPPERS}")
+        if not 0 < self.period < float("inf") or self.horizon < 1:
             raise ConfigError(f"action period {self.period} s must be positive and horizon {self.horizon} at least 1")
 
     @property

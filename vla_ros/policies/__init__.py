@@ -1,1 +1,30 @@
-"""Policies, one file each; the registry opens them by name."""
+"""Policies, one file each, opened by name: 'native', 'hold', 'replay:FILE.npz', or a checkpoint's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vla_ros.errors import UnknownNameError
+from vla_ros.policy import Policy
+from vla_ros.profile import RobotProfile
+
+NAMES = ("native", "hold", "replay:FILE.npz", "CHECKPOINT_FOLDER")
+
+
+def open_policy(source: str, profile: RobotProfile) -> Policy:
+    """The policy that `source` names, for a robot. 'native' is the checkpoint shipped for that robot.
+
+    Raises UnknownNameError, CheckpointError, or ActionError when policy and robot disagree on what actions mean.
+    """
+    kind, _, rest = source.partition(":")
+    if kind == "hold":
+        from vla_ros.policies.hold import HoldPolicy
+        return HoldPolicy(profile)
+    if kind == "replay" and rest:
+        from vla_ros.policies.replay import ReplayPolicy
+        return ReplayPolicy.load(rest, profile)
+    if kind == "native" or "/" in source or Path(source).exists():
+        from vla_ros.policies.native import NativePolicy, shipped_checkpoint
+        folder = shipped_checkpoint(profile.name) if source == "native" else Path(source)
+        return NativePolicy.load(folder, profile)
+    raise UnknownNameError("policy", source, NAMES)

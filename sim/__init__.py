@@ -1,0 +1,1 @@
+"""Simulated worlds, their tasks and their experts. The only package that knows PyBullet."""

@@ -1,0 +1,1 @@
+"""Robots as bodies in PyBullet: an arm, and a wheeled base."""

@@ -1,0 +1,100 @@
+"""`vla`: bad input is answered with one line that names the valid choices, and exit code 2."""
+
+import argparse
+import importlib
+
+import pytest
+
+from vla_ros import cli, errors
+from vla_ros.errors import ActionError, ObservationError, UnknownNameError, VlaError
+
+
+def answer(capsys, *argv) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a call."""
+    try:
+        code = cli.main(list(argv))
+    except SystemExit as end:  # argparse's way out
+        code = end.code
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def assert_one_line(code: int, err: str, *words: str) -> None:
+    assert code == 2 and err.count("\n") == 1 and err.startswith("vla") and "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+@pytest.mark.parametrize("argv", [[], ["-h"], ["--help"], ["help"]], ids=str)
+def test_help_lists_every_command(capsys, argv):
+    code, out, _ = answer(capsys, *argv)
+    assert code == 0 and all(name in out for name in cli.command_names())
+
+
+@pytest.mark.parametrize("name", cli.command_names())
+def test_every_command_has_a_line_of_help_and_options(capsys, name):
+    command = cli.load(name)
+    assert command.HELP and "\n" not in command.HELP
+    command.add_arguments(argparse.ArgumentParser())
+    code, out, _ = answer(capsys, name, "--help")
+    assert code == 0 and f"vla {name}" in out
+
+
+def test_an_unknown_command_suggests_the_nearest(capsys):
+    code, _, err = answer(capsys, "evall")
+    assert_one_line(code, err, "evall", "did you mean 'eval'")
+
+
+@pytest.mark.parametrize("argv,words", [
+    (["--task", "raech"], ["raech", "did you mean 'reach'", "drive", "pick", "push"]),
+    (["--task", "reach,"], ["task"]),
+    (["--policy", "holdd"], ["holdd", "did you mean 'hold'"]),
+    (["--policy", "./no/such/checkpoint"], ["no/such/checkpoint"]),
+    (["--clock", "stopped"], ["--clock", "paused"]),
+    (["--episodes", "0"], ["--episodes"]),
+    (["--episodes", "many"], ["--episodes", "many"]),
+    (["--jobs", "0"], ["--jobs"]),
+    (["--seeds-from", "-1"], ["--seeds-from"]),
+    (["--seeds-from", "1000000"], ["train"]),
+    (["--min-rate", "1.5"], ["--min-rate"]),
+    (["--no-such-option"], ["--no-such-option"]),
+    (["--json", "/proc/no/such/folder/out.json"], ["/proc/no/such/folder"]),
+    (["--policy", "oracle", "--through", "ros"], ["oracle", "inprocess"]),
+    (["--compare"], ["--through ros"])], ids=str)
+def test_bad_input_to_eval(capsys, argv, words):
+    code, _, err = answer(capsys, "eval", "--episodes", "1", "--policy", "hold", *argv)
+    assert_one_line(code, err, *words)
+
+
+def test_an_error_of_ours_becomes_one_line_and_its_exit_code(capsys, monkeypatch):
+    def fail(args):
+        raise errors.ConfigError("the robot has no arms")
+    monkeypatch.setattr(importlib.import_module("vla_ros.commands.eval"), "run", fail)
+    code, _, err = answer(capsys, "eval")
+    assert (code, err) == (2, "vla: the robot has no arms\n")
+
+
+def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch):
+    def interrupt(args):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(importlib.import_module("vla_ros.commands.eval"), "run", interrupt)
+    assert answer(capsys, "eval")[0] == 130
+
+
+def test_names_are_suggested_and_listed():
+    error = UnknownNameError("camera", "frnt", ["wrist", "front"])
+    assert str(error) == "unknown camera 'frnt' (did you mean 'front'?); available: front, wrist"
+    assert str(UnknownNameError("camera", "x", [])).endswith("available: none")
+
+
+@pytest.mark.parametrize("error", [UnknownNameError("task", "x", ["reach"]), ActionError("finite", "not finite"),
+                                   ObservationError("stale", "too old"), errors.SimulationError("no")], ids=repr)
+def test_errors_cross_processes_whole(error):
+    import pickle
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error) and vars(again) == vars(error)
+
+
+def test_every_error_is_a_vla_error():
+    kinds = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
+    assert len(kinds) > 5 and all(issubclass(kind, VlaError) for kind in kinds)

@@ -1,0 +1,29 @@
+"""`vla train`: a checkpoint from demonstrations."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+HELP = "train a checkpoint; goes on where an earlier run with the same --out stopped"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="a training configuration by name (panda, husky) or a YAML file")
+    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/CONFIG)")
+    parser.add_argument("--demos", type=Path, help="folder of demonstrations, completed if need be (default: data/ROBOT)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes for simulation")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for training")
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+
+    from vla_ros.training.pipeline import Run, load_settings
+    settings = load_settings(args.config)
+    torch.set_num_threads(args.threads)
+    out = args.out or Path("runs") / Path(args.config).stem
+    demos = args.demos or Path("data") / settings["robot"]
+    print(f"checkpoint in {Run(settings, out, demos, args.jobs).train()}")
+    return 0

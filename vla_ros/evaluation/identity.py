@@ -1,0 +1,44 @@
+"""What exactly was evaluated: a policy's name and a digest of its files, so that two scores can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from vla_ros.policies import open_policy
+from vla_ros.profile import load_profile
+from vla_ros.sim.tasks import get_task
+
+DIGITS = 12
+WITHOUT_FILES = ("oracle", "hold")
+
+
+def identity(policy: str, tasks: Sequence[str]) -> str:
+    """For each robot of the tasks, the file or folder that holds the policy, and its digest.
+
+    Opens it first, so that what cannot be used on these robots is an error before anything is started.
+    """
+    if policy in WITHOUT_FILES:
+        return policy
+    paths = [source(policy, robot) for robot in dict.fromkeys(get_task(task).robot for task in tasks)]
+    return ", ".join(dict.fromkeys(f"{path.name}@{digest(path)}" for path in paths))
+
+
+def source(policy: str, robot: str) -> Path:
+    """Where a policy for a robot is stored. Raises what opening it raises."""
+    open_policy(policy, load_profile(robot))
+    if policy.startswith("replay:"):
+        return Path(policy.removeprefix("replay:"))
+    if policy == "native":
+        from vla_ros.policies.native import shipped_checkpoint
+        return shipped_checkpoint(robot)
+    return Path(policy).resolve()
+
+
+def digest(path: Path) -> str:
+    """Of a file, or of the files of a folder with their names."""
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        total.update(file.relative_to(path).as_posix().encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()[:DIGITS]

@@ -1,0 +1,189 @@
+"""What the control node does between its topics: a Controller, and what is in force. No ROS, no clock, no thread.
+
+A chunk is executed only when it answers the instruction in force, so that the last answer to the words before moves
+nothing. A chunk that comes ahead of its instruction waits for it: they travel on different topics.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vla_ros.control import Controller, Tick
+from vla_ros.errors import ActionError
+from vla_ros.nodes.statistics import Window
+from vla_ros.profile import RobotProfile
+from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
+
+IDLE, EXECUTING, HOLDING, STOPPED, FAILED = "idle", "executing", "holding", "stopped", "failed"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A chunk as it came: with the words that it answers and its number."""
+
+    chunk: ActionChunk
+    instruction: str
+    sequence: int
+
+
+class Commanding:
+    """Call all methods from one thread, or under one lock.
+
+    max_gap: [ns] between two joint states; after a longer one (a reset world, a lost driver) everything is forgotten
+    and motion begins from the measured state.
+    """
+
+    def __init__(self, profile: RobotProfile, max_gap: int):
+        self.profile, self.controller = profile, Controller(profile)
+        self.instruction, self.stopped, self.fault = "", False, ""
+        self.offer: Offer | None = None  # the newest chunk, in force or waiting for its instruction
+        self.accepted: Offer | None = None  # the chunk that the controller took last
+        self.moved = Tick(None, None)
+        self.commands = self.interventions = 0
+        self.refusals: Counter[str] = Counter()
+        self.latency = Window(100)  # [s] from an observation to the first command that answers it
+        self._answered = False
+        self._max_gap = max_gap
+
+    # What arrives
+
+    def instruct(self, words: str) -> None:
+        """New words end the motion of those before. While stopped, none are taken."""
+        if words == self.instruction or self.stopped:
+            return
+        self.instruction, self.fault = words, ""
+        self.controller.halt()
+
+    def stop(self, latch: bool) -> None:
+        """True: hold, whatever comes. False: released; only a new instruction moves again."""
+        if latch:
+            self.instruction, self.fault = "", ""
+            self.controller.halt()
+        self.stopped = latch
+
+    def joints(self, joints: JointState) -> None:
+        last = self.controller.current
+        if last is not None and abs(joints.stamp - last.stamp) > self._max_gap:
+            self.controller.reset()
+            self.accepted, self.moved, self.fault = None, Tick(None, None), ""
+        self.controller.observe(joints)
+
+    def refuse(self, error: ActionError) -> None:
+        """Counts a chunk that must not be executed; what is in force stays in force."""
+        self.refusals[error.reason] += 1
+        self.fault = f"{error.reason}: {error}"
+
+    # What follows
+
+    def take(self) -> bool:
+        """Gives the newest chunk to the controller, once, if it answers the instruction in force."""
+        offer = self.offer
+        if offer is None or self.stopped or not self.instruction or offer.instruction != self.instruction:
+            return False
+        self.offer = None
+        try:
+            self.controller.accept(offer.chunk)
+        except ActionError as error:
+            self.refuse(error)
+            return False
+        self.accepted, self.fault, self._answered = offer, "", False
+        return True
+
+    def tick(self, now: int) -> Command | None:
+        """The command of the control period that begins at `now` [ns]; None before the first chunk."""
+        try:
+            moved = self.controller.tick(now)
+        except ActionError as error:
+            self.interventions += 1
+            self.fail(f"{error.reason}: {error}")
+            moved = self.controller.tick(now)
+        before, self.moved = self.moved.command, moved
+        self.interventions += bool(moved.interventions)
+        if moved.command is None:
+            return None
+        self.commands += 1
+        if moved.step is not None and not self._answered:
+            self._answered = True
+            self.latency.add((now - moved.step.chunk.stamp) / 1e9)
+        return self._for_interface(moved.command, before)
+
+    def fail(self, fault: str) -> None:
+        """Holds, because of a fault, until a chunk is accepted."""
+        self.fault, self.moved = fault, Tick(self.moved.command, None)
+        self.controller.halt()
+
+    def _for_interface(self, command: Command, before: Command | None) -> Command:
+        """A velocity interface gets the difference of two targets over the control period [/s]."""
+        if self.profile.command.interface != "velocity":
+            return command
+        origin = before.positions if isinstance(before, JointCommand) else self.controller.current.positions
+        rate = self.profile.control_rate
+        return JointCommand({}, {n: (v - origin.get(n, v)) * rate for n, v in command.positions.items()})
+
+    @property
+    def rest(self) -> Command | None:
+        """What ends motion for good on an interface where the last command stays in force; None on the others."""
+        if self.moved.command is None:
+            return None
+        if self.profile.command.interface == "twist":
+            return TwistCommand(0.0, 0.0)
+        if self.profile.command.interface == "velocity":
+            return JointCommand({}, dict.fromkeys(self.moved.command.positions, 0.0))
+        return None
+
+    @property
+    def state(self) -> str:
+        if self.stopped:
+            return STOPPED
+        if self.moved.step is not None:
+            return EXECUTING
+        if self.fault:
+            return FAILED
+        return HOLDING if self.commands else IDLE
+
+    @property
+    def detail(self) -> str:
+        """The reason of the state, for people."""
+        if self.fault or self.stopped:
+            return self.fault or "vla/stop is latched; release it, then give an instruction"
+        if self.accepted is not None and self.accepted.chunk.refusal:
+            return f"the policy refuses: {self.accepted.chunk.refusal}"
+        return "; ".join(self.moved.interventions)
+
+
+class Lockstep:
+    """The control node's clock in lockstep: each joint state is answered by exactly one command.
+
+    Every `execute` [ns] it waits for the chunk that answers that very moment, as evaluation/rollout.py does.
+    publish: sends a command with the stamp that it answers.
+    """
+
+    def __init__(self, commanding: Commanding, execute: int, publish: Callable[[Command, int], None]):
+        self.commanding, self.execute, self.publish = commanding, execute, publish
+        self.waiting: int | None = None  # [ns] stamp of the joint state that was not answered yet
+
+    def joints(self, joints: JointState) -> None:
+        current = self.commanding.controller.current
+        self.commanding.joints(joints)
+        if self.commanding.controller.current is not current:
+            self.waiting = joints.stamp
+        self.advance()
+
+    def advance(self) -> None:
+        """Answers the joint state that waits, if everything that it needs has come."""
+        commanding = self.commanding
+        if self.waiting is None:
+            return
+        accepted = commanding.accepted
+        if accepted is None or self.waiting - accepted.chunk.stamp >= self.execute:
+            offer = commanding.offer
+            if offer is None or offer.chunk.stamp != self.waiting or not commanding.take():
+                if commanding.fault:  # the answer was refused, and no other will come
+                    commanding.fail(commanding.fault)
+                return
+        command = commanding.tick(self.waiting)
+        if command is not None:
+            stamp, self.waiting = self.waiting, None
+            self.publish(command, stamp)

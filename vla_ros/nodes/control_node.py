@@ -1,0 +1,206 @@
+"""control_node: action chunks and joint states in; the robot's commands out, at the control rate, from this process alone.
+
+vla/stop (std_msgs/Bool): true latches and holds; false releases. What was in force before does not come back: after a
+release only a new instruction moves. Without an instruction nothing moves.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, String
+
+from vla_ros.errors import ActionError, ObservationError
+from vla_ros.msg import ActionChunk, ControlStatus
+from vla_ros.nodes import commanding, convert, params, qos
+from vla_ros.nodes.commanding import Commanding, Lockstep, Offer
+from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics
+from vla_ros.nodes.params import Parameter
+from vla_ros.nodes.running import run
+from vla_ros.nodes.statistics import Window
+from vla_ros.profile import load_profile
+
+PARAMETERS = (
+    params.ROBOT,
+    Parameter("factor", 1.0, "control periods per nominal period of wall time: the simulator's speed", 0.01, 100.0),
+    Parameter("joint_state_gap", 0.5, "[s] between joint states, after which motion begins anew from the measured state",
+              0.01, 60.0),
+    params.LOCKSTEP,
+    params.EXECUTE_STEPS,
+)
+STATES = {commanding.IDLE: ControlStatus.IDLE, commanding.EXECUTING: ControlStatus.EXECUTING,
+          commanding.HOLDING: ControlStatus.HOLDING, commanding.STOPPED: ControlStatus.STOPPED,
+          commanding.FAILED: ControlStatus.FAILED}
+LATE = 0.2  # [s] behind its schedule, the thread begins a new one instead of catching up
+
+
+class ControlNode(Node):
+    """The callbacks file what arrives; a thread of its own commands, on a steady clock. In lockstep, arrivals command."""
+
+    def __init__(self):
+        super().__init__("control_node")
+        self.params = params.declare(self, PARAMETERS)
+        self.profile = load_profile(self.params.robot)
+        self.period = 1 / (self.profile.control_rate * self.params.factor)  # [s] of the steady clock
+        gap = 1.5 / self.profile.control_rate if self.params.lockstep else self.params.joint_state_gap
+        self.commanding = Commanding(self.profile, round(gap * 1e9))
+        self.lockstep = Lockstep(self.commanding, self.params.execute_steps * self.profile.action.period_ns,
+                                 self._publish) if self.params.lockstep else None
+        self.periods, self._last, self.overruns = Window(600), None, 0
+        self._lock, self._closing = threading.Lock(), threading.Event()
+        kind = convert.COMMAND_TYPES[self.profile.command.interface]
+        stream, sensor = qos.stream(self.params.lockstep), qos.sensor(self.params.lockstep)
+        self._commands = self.create_publisher(kind, self.profile.command.topic, stream)
+        self._statuses = self.create_publisher(ControlStatus, "vla/control_status", qos.STATUS)
+        self.create_subscription(JointState, "joint_states", self._on_joints, sensor)
+        self.create_subscription(ActionChunk, "vla/action_chunk", self._on_chunk, stream)
+        self.create_subscription(String, "vla/instruction", self._on_instruction, qos.REQUEST)
+        self.create_subscription(Bool, "vla/stop", self._on_stop, qos.REQUEST)
+        self._published: tuple | None = None
+        self.create_timer(0.1, self.publish_status, clock=STEADY)
+        Diagnostics(self, self.profile.name, self._report)
+        self.publish_status()
+        self._thread = threading.Thread(target=self._command_forever, name="control", daemon=True)
+        if self.lockstep is None:
+            self._thread.start()
+        self.get_logger().info(f"{self.profile.name}: {self.profile.command.interface} on '{self.profile.command.topic}', "
+                               + ("in lockstep" if self.lockstep else f"{1 / self.period:g} Hz"))
+
+    def now(self) -> int:
+        """[ns] ROS time"""
+        return self.get_clock().now().nanoseconds
+
+    def _on_joints(self, message: JointState) -> None:
+        try:
+            joints = convert.joint_state(message)
+            self._check_names(joints)
+        except ObservationError as error:
+            self.get_logger().warning(f"joint states ignored: {error}", throttle_duration_sec=5.0)
+            return
+        with self._lock:
+            (self.lockstep or self.commanding).joints(joints)
+        self._status_if_changed()
+
+    def _check_names(self, joints) -> None:
+        missing = [n for n in self.profile.joints if n not in joints.positions]
+        if missing:
+            raise ObservationError("joints", f"joint states lack {', '.join(missing)}; have {', '.join(joints.positions)}")
+
+    def _on_chunk(self, message: ActionChunk) -> None:
+        with self._lock:
+            try:
+                offer = Offer(convert.chunk_from(message), message.instruction, message.sequence)
+            except ActionError as error:
+                self.commanding.refuse(error)
+                self.get_logger().warning(f"chunk {message.sequence} refused: {error}", throttle_duration_sec=1.0)
+            else:
+                self.commanding.offer = offer
+            self._proceed()
+        self._status_if_changed()
+
+    def _on_instruction(self, message: String) -> None:
+        try:
+            words = convert.words(message.data)
+        except ObservationError as error:
+            self.get_logger().warning(str(error))
+            words = ""
+        with self._lock:
+            self.commanding.instruct(words)
+            self._proceed()
+        self._status_if_changed()
+
+    def _on_stop(self, message: Bool) -> None:
+        with self._lock:
+            self.commanding.stop(message.data)
+            self._proceed()
+        self._status_if_changed()
+
+    def _proceed(self) -> None:
+        if self.lockstep:
+            self.lockstep.advance()
+        else:
+            self.commanding.take()
+
+    def _command_forever(self) -> None:
+        """The control loop. Its schedule is fixed; it does not add up what each period takes."""
+        due = time.monotonic()
+        while not self._closing.wait(max(0.0, due - time.monotonic())):
+            late = time.monotonic() - due
+            if late > LATE:
+                self.overruns, due = self.overruns + 1, due + late
+            due += self.period
+            with self._lock:
+                self._check_joints(now := self.now())
+                command = self.commanding.tick(now)
+                if command is not None:
+                    self._publish(command, now)
+            self._status_if_changed()
+
+    def _check_joints(self, now: int) -> None:
+        """Old joint states end a motion: what they say is not where the robot is."""
+        current, limit = self.commanding.controller.current, self.profile.max_observation_age
+        if self.commanding.moved.step is not None and (now - current.stamp) / 1e9 > limit:
+            self.commanding.fail(f"joint states are {(now - current.stamp) / 1e9:.3f} s old, at most {limit} s")
+
+    def _publish(self, command, stamp: int) -> None:
+        """A trajectory controller refuses what lies in its past: a streamed point begins at once, at stamp 0."""
+        at_once = self.profile.command.interface == "joint_trajectory" and self.lockstep is None
+        self._commands.publish(convert.command_message(command, self.profile, 0 if at_once else stamp))
+        steady = time.monotonic()
+        if self._last is not None:
+            self.periods.add(steady - self._last)
+        self._last = steady
+
+    def _status_if_changed(self) -> None:
+        work = self.commanding
+        if (work.state, work.instruction, work.fault) != self._published and not self._closing.is_set():
+            self.publish_status()
+
+    def publish_status(self) -> None:
+        with self._lock:
+            work, now = self.commanding, self.now()
+            self._published = (work.state, work.instruction, work.fault)
+            step = work.moved.step
+            accepted = work.accepted
+            self._statuses.publish(ControlStatus(
+                header=convert.header(now), state=STATES[work.state], detail=work.detail, instruction=work.instruction,
+                sequence=accepted.sequence if accepted else 0, step=step.index if step else 0,
+                commands=work.commands, refused_chunks=work.refusals.total(), interventions=work.interventions,
+                chunk_age=(now - accepted.chunk.stamp) / 1e9 if accepted else 0.0,
+                period_p50=self.periods.p50, period_p95=self.periods.p95,
+                latency_p50=work.latency.p50, latency_p95=work.latency.p95))
+
+    def _report(self):
+        with self._lock:
+            work = self.commanding
+            good = work.state not in (commanding.FAILED, commanding.STOPPED)
+            figures = {"commands": work.commands, "interventions": work.interventions, "overruns": self.overruns,
+                       **{f"refused: {reason}": count for reason, count in work.refusals.items()},
+                       "period p50 [ms]": 1e3 * self.periods.p50, "period p95 [ms]": 1e3 * self.periods.p95,
+                       "period p99 [ms]": 1e3 * self.periods.percentile(99),
+                       "latency p50 [ms]": 1e3 * work.latency.p50, "latency p95 [ms]": 1e3 * work.latency.p95}
+            return OK if good else WARN, f"{work.state}: {work.detail}".rstrip(": "), figures
+
+    def close(self) -> None:
+        """The last words on an interface where the last command stays in force are: stand still."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)
+        if self.commanding.rest is not None and self.lockstep is None:
+            self._publish(self.commanding.rest, self.now())
+
+
+def control_node() -> ControlNode:
+    return ControlNode()
+
+
+def main(args=None) -> int:
+    return run(control_node, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

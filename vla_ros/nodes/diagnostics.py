@@ -1,0 +1,38 @@
+"""/diagnostics at 1 Hz: one status a node, with its figures as key and value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # timers of wall time: they run when the simulated clock stands still
+
+
+class Diagnostics:
+    """report: gives level, message and figures when asked."""
+
+    def __init__(self, node, hardware: str, report: Callable[[], tuple[bytes, str, Mapping[str, object]]]):
+        self._node, self._hardware, self._report = node, hardware, report
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        node.create_timer(1.0, self.publish, clock=STEADY)
+
+    def publish(self) -> None:
+        level, message, figures = self._report()
+        status = DiagnosticStatus(level=level, name=self._node.get_fully_qualified_name().lstrip("/"), message=message,
+                                  hardware_id=self._hardware, values=[KeyValue(key=k, value=text(v)) for k, v in figures.items()])
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(array)
+
+
+def text(value) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def milliseconds(figures: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """(p50, p95) [s] by stage as diagnostics' keys [ms]."""
+    return {f"{stage} {share} [ms]": 1e3 * value for stage, pair in figures.items()
+            for share, value in zip(("p50", "p95"), pair, strict=True)}

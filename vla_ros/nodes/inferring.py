@@ -1,0 +1,165 @@
+"""What the policy node does between its topics: one observation at a time, the newest, to the policy. No ROS.
+
+Parts and instructions come in on one thread; `infer` runs on another, so that a slow model delays nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vla_ros.chunking import check_chunk
+from vla_ros.errors import ActionError, ObservationError
+from vla_ros.nodes.pairing import Pairing, Part
+from vla_ros.nodes.statistics import Stages, Window
+from vla_ros.observing import Observer, check_times
+from vla_ros.policy import Policy
+from vla_ros.profile import RobotProfile
+from vla_ros.types import ActionChunk, JointState
+
+JOINTS = "joints"
+WAITING, RUNNING, REFUSED, STALE, FAILED = "waiting", "running", "refused", "stale", "failed"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One observation to be inferred, as parts by source, and the words in force."""
+
+    parts: Mapping[str, Part]
+    instruction: str
+    episode: int  # counts the instructions
+    taken: int  # [ns]
+
+    @property
+    def stamps(self) -> dict[str, int]:
+        return {source: part.stamp for source, part in self.parts.items()}
+
+    @property
+    def key(self) -> tuple:
+        return tuple(sorted(self.stamps.items()))
+
+
+@dataclass(frozen=True)
+class Status:
+    state: str
+    detail: str
+
+
+class Inferring:
+    """image: makes uint8 (H, W, 3) RGB of what a camera's part holds; now: the clock of the stamps [ns].
+
+    lockstep: the clock stands still until the answer is executed, so that nothing is late, all parts of an
+    observation have one stamp, and an observation that cannot be answered is a failure: no other will come.
+    """
+
+    def __init__(self, policy: Policy, profile: RobotProfile, image: Callable[[Any], Any], now: Callable[[], int],
+                 lockstep: bool = False):
+        self.policy, self.profile, self.lockstep = policy, profile, lockstep
+        self.instruction = ""
+        self.status = Status(WAITING, "no instruction")
+        self.refusals: Counter[str] = Counter()
+        self.chunks = 0
+        self.seconds, self.stages = Window(100), Stages()
+        self._image, self._now, self._observer = image, now, Observer(profile)
+        self._pairing = Pairing([*policy.cameras, JOINTS])
+        self._lock = threading.Lock()
+        self._episode = 0
+        self._reset_for = 0  # the episode that the policy was reset for
+        self._done: tuple | None = None  # key of the observation that was answered last
+        self._refused: tuple | None = None  # reason and key of the one that was refused last
+
+    def instruct(self, words: str) -> bool:
+        """Puts words in force; empty words end inference. False when they are in force already."""
+        with self._lock:
+            if words == self.instruction:
+                return False
+            self.instruction, self._done = words, None
+            self._episode += 1
+            self.status = Status(WAITING, "" if words else "no instruction")
+            return True
+
+    def add(self, source: str, stamp: int, item) -> None:
+        with self._lock:
+            self._pairing.add(source, stamp, self._now(), item)
+
+    def next(self) -> Job | None:
+        """The newest observation, when it is new, whole and in time; else the status says what it lacks."""
+        with self._lock:
+            if not self.instruction or self.status.state == REFUSED:
+                return None
+            parts = self._pairing.newest()
+            if parts is None:
+                self.status = Status(WAITING, "nothing received from " + ", ".join(self._pairing.missing()))
+                return None
+            job = Job(parts, self.instruction, self._episode, self._now())
+            if self.lockstep and len(set(job.stamps.values())) > 1:
+                return None
+            try:
+                if not self.lockstep:
+                    check_times(self.profile, job.stamps, job.taken)
+            except ObservationError as error:
+                self._refuse(job, error)
+                return None
+            if job.key == self._done:
+                return None
+            self._done = job.key
+            return job
+
+    def infer(self, job: Job) -> ActionChunk | None:
+        """The policy's answer, with the timings of every stage; None when there is none to publish."""
+        began = time.perf_counter()
+        try:
+            if self._reset_for != job.episode:
+                self.policy.reset()
+                self._reset_for = job.episode
+            observation = self._observe(job)
+            converted = time.perf_counter()
+            chunk = self.policy.infer(observation)
+            check_chunk(chunk, self.profile.action)
+            if chunk.stamp != observation.stamp:
+                raise ActionError("stamp", f"the chunk of {chunk.stamp} ns does not answer {observation.stamp} ns")
+        except ObservationError as error:
+            with self._lock:
+                self._refuse(job, error)
+            return None
+        except Exception as error:  # whatever a policy raises: the node lives, the robot holds
+            self.fail(job, f"{type(error).__name__}: {error}")
+            return None
+        return self._answer(job, chunk, {"convert": converted - began, "infer": time.perf_counter() - converted})
+
+    def fail(self, job: Job, detail: str) -> None:
+        with self._lock:
+            if job.episode == self._episode:
+                self.status = Status(FAILED, detail)
+
+    def _observe(self, job: Job):
+        images = {name: self._image(part.item) for name, part in job.parts.items() if name != JOINTS}
+        joints: JointState = job.parts[JOINTS].item
+        return self._observer.observation(images, {n: job.stamps[n] for n in images}, joints, job.instruction)
+
+    def _answer(self, job: Job, chunk: ActionChunk, measured: dict[str, float]) -> ActionChunk | None:
+        oldest, now = min(job.stamps.values()), self._now()
+        arrival = max(part.arrival for part in job.parts.values())
+        self.seconds.add(measured["infer"])
+        timings = {"age": (arrival - oldest) / 1e9, "wait": (job.taken - arrival) / 1e9, "convert": measured["convert"],
+                   **(chunk.timings or {"infer": measured["infer"]}), "total": (now - oldest) / 1e9}
+        with self._lock:
+            if job.episode != self._episode:
+                return None
+            self.stages.add(timings)
+            self.status = Status(REFUSED, chunk.refusal) if chunk.refusal else Status(RUNNING, chunk.text)
+            self.chunks += 1
+            return replace(chunk, timings=timings)
+
+    def _refuse(self, job: Job, error: ObservationError) -> None:
+        """Once for each observation, however often it is looked at."""
+        if job.episode != self._episode:
+            return
+        if (error.reason, job.key) != self._refused:
+            self.refusals[error.reason] += 1
+        self._refused = (error.reason, job.key)
+        self.status = Status(FAILED if self.lockstep else STALE, f"{error.reason}: {error}")

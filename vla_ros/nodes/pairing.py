@@ -1,0 +1,56 @@
+"""Pairs what several sources measured at about one moment, by header stamp. No ROS, no clock."""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass
+from typing import Any
+
+MEMORY = 1_000_000_000  # [ns] how long parts are kept
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one source measured. stamp: of the measurement [ns]; arrival: when it was received [ns]."""
+
+    stamp: int
+    arrival: int
+    item: Any
+
+
+class Pairing:
+    """Keeps the newest parts of each source, and finds the newest moment that every source has reached."""
+
+    def __init__(self, sources):
+        self._parts: dict[str, list[Part]] = {source: [] for source in sources}
+
+    def add(self, source: str, stamp: int, arrival: int, item) -> None:
+        """Late parts are put in order. A stamp far behind the newest means that time began anew: all is forgotten."""
+        parts = self._parts[source]
+        if parts and stamp < parts[-1].stamp - MEMORY:
+            self.clear()
+        parts = self._parts[source]
+        if any(part.stamp == stamp for part in parts):
+            return
+        insort(parts, Part(stamp, arrival, item), key=lambda part: part.stamp)
+        while parts[0].stamp < parts[-1].stamp - MEMORY:
+            parts.pop(0)
+
+    def clear(self) -> None:
+        for source in self._parts:
+            self._parts[source] = []
+
+    def missing(self) -> list[str]:
+        """Sources that gave nothing yet."""
+        return [source for source, parts in self._parts.items() if not parts]
+
+    def newest(self) -> dict[str, Part] | None:
+        """The parts nearest to the newest moment that all sources have reached; None while one is missing.
+
+        That moment is the newest stamp of the slowest source: a better match for it cannot arrive any more, and a
+        source that stands still shows by its age.
+        """
+        if not self._parts or self.missing():
+            return None
+        pivot = min(parts[-1].stamp for parts in self._parts.values())
+        return {source: min(parts, key=lambda part: abs(part.stamp - pivot)) for source, parts in self._parts.items()}

@@ -1,0 +1,162 @@
+"""policy_node: camera images, joint states and an instruction in; action chunks out, as fast as the policy infers.
+
+It refuses observations that are stale, from the future or too far apart, and says so in vla/policy_status. A refusal
+of the policy stands until the next instruction. The instruction that is in force already is not a new one.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from functools import partial
+
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import String
+
+from vla_ros.errors import ActionError, ObservationError
+from vla_ros.msg import ActionChunk, PolicyStatus
+from vla_ros.nodes import convert, inferring, params, qos
+from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics, milliseconds
+from vla_ros.nodes.inferring import Inferring
+from vla_ros.nodes.params import Parameter
+from vla_ros.nodes.running import run
+from vla_ros.policies import open_policy
+from vla_ros.profile import load_profile
+
+PARAMETERS = (
+    params.ROBOT,
+    Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, or a checkpoint's folder"),
+    Parameter("compressed", False, "subscribe to image_raw/compressed (jpeg or png) instead of image_raw"),
+    params.LOCKSTEP,
+)
+STATES = {inferring.WAITING: PolicyStatus.WAITING, inferring.RUNNING: PolicyStatus.RUNNING,
+          inferring.REFUSED: PolicyStatus.REFUSED, inferring.STALE: PolicyStatus.STALE,
+          inferring.FAILED: PolicyStatus.FAILED}
+CHECK = 0.1  # [s] how often the newest observation's age is looked at when nothing arrives
+
+
+class PolicyNode(Node):
+    """Callbacks only file what arrives; one thread infers."""
+
+    def __init__(self):
+        super().__init__("policy_node")
+        self.params = params.declare(self, PARAMETERS)
+        self.profile = load_profile(self.params.robot)
+        self.policy = open_policy(self.params.policy, self.profile)
+        self.inferring = Inferring(self.policy, self.profile, convert.image_array, self.now, self.params.lockstep)
+        self._chunks = self.create_publisher(ActionChunk, "vla/action_chunk", qos.stream(self.params.lockstep))
+        self._statuses = self.create_publisher(PolicyStatus, "vla/policy_status", qos.STATUS)
+        self._published: tuple | None = None
+        self._publishing = threading.Lock()
+        self._subscribe()
+        self.create_timer(CHECK, self._work_arrived, clock=STEADY)
+        self.create_timer(1.0, self.publish_status, clock=STEADY)
+        Diagnostics(self, self.profile.name, self._report)
+        self._work, self._closing = threading.Event(), False
+        self._worker = threading.Thread(target=self._infer_forever, name="inference", daemon=True)
+        self._worker.start()
+        self.publish_status()
+        self.get_logger().info(f"policy '{self.policy.name}' for {self.profile.name}, cameras "
+                               f"{', '.join(self.policy.cameras) or 'none'}")
+
+    def _subscribe(self) -> None:
+        sensor = qos.sensor(self.params.lockstep)
+        kind, suffix = (CompressedImage, "/compressed") if self.params.compressed else (Image, "")
+        for name in self.policy.cameras:
+            self.create_subscription(kind, f"camera/{name}/image_raw{suffix}", partial(self._on_image, name), sensor)
+        self.create_subscription(JointState, "joint_states", self._on_joints, sensor)
+        self.create_subscription(String, "vla/instruction", self._on_instruction, qos.REQUEST)
+
+    def now(self) -> int:
+        """[ns] ROS time"""
+        return self.get_clock().now().nanoseconds
+
+    def _on_image(self, name: str, message) -> None:
+        self.inferring.add(name, convert.nanoseconds(message.header.stamp), message)
+        self._work_arrived()
+
+    def _on_joints(self, message: JointState) -> None:
+        try:
+            joints = convert.joint_state(message)
+        except ObservationError as error:
+            self.get_logger().warning(f"joint states ignored: {error}", throttle_duration_sec=5.0)
+            return
+        self.inferring.add(inferring.JOINTS, joints.stamp, joints)
+        self._work_arrived()
+
+    def _on_instruction(self, message: String) -> None:
+        try:
+            words = convert.words(message.data)
+        except ObservationError as error:
+            self.get_logger().warning(str(error))
+            words = ""
+        if self.inferring.instruct(words):
+            self.get_logger().info(f"instruction: '{words}'")
+            self.publish_status()
+            self._work_arrived()
+
+    def _work_arrived(self) -> None:
+        self._work.set()
+
+    def _infer_forever(self) -> None:
+        while not self._closing:
+            self._work.wait()
+            self._work.clear()
+            job = self.inferring.next()
+            if job is not None:
+                self._publish(job, self.inferring.infer(job))
+                self._work.set()  # something newer may have arrived meanwhile
+            self._status_if_changed()
+
+    def _publish(self, job, chunk) -> None:
+        if chunk is None or self._closing:
+            return
+        try:
+            message = convert.chunk_message(chunk, job.instruction, self.inferring.chunks - 1)
+        except ActionError as error:
+            self.inferring.fail(job, f"policy '{self.policy.name}': {error}")
+            return
+        self._chunks.publish(message)
+
+    def _status_if_changed(self) -> None:
+        status = self.inferring.status
+        if (status.state, self.inferring.instruction) != self._published and not self._closing:
+            self.publish_status()
+            if status.state in (inferring.STALE, inferring.FAILED, inferring.REFUSED):
+                self.get_logger().warning(f"{status.state}: {status.detail}", throttle_duration_sec=1.0)
+
+    def publish_status(self) -> None:
+        with self._publishing:
+            work = self.inferring
+            status = work.status
+            self._published = (status.state, work.instruction)
+            self._statuses.publish(PolicyStatus(
+                header=convert.header(self.now()), state=STATES[status.state], policy=self.policy.name,
+                instruction=work.instruction, detail=status.detail, chunks=work.chunks,
+                refused_observations=work.refusals.total(), inference_p50=work.seconds.p50, inference_p95=work.seconds.p95))
+
+    def _report(self):
+        work = self.inferring
+        good = work.status.state in (inferring.WAITING, inferring.RUNNING)
+        figures = {"instruction": work.instruction, "chunks": work.chunks,
+                   **{f"refused: {reason}": count for reason, count in work.refusals.items()},
+                   **milliseconds(work.stages.figures())}
+        return OK if good else WARN, f"{work.status.state}: {work.status.detail}".rstrip(": "), figures
+
+    def close(self) -> None:
+        self._closing = True
+        self._work.set()
+        self._worker.join(timeout=1.0)
+
+
+def policy_node() -> PolicyNode:
+    return PolicyNode()
+
+
+def main(args=None) -> int:
+    return run(policy_node, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

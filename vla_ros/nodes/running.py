@@ -1,0 +1,67 @@
+"""How a node's process begins and ends: one line for an error, exit code 0 and no traceback for SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import rclpy
+from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from vla_ros.bringup import PARENT
+from vla_ros.errors import VlaError
+
+POLL = 0.1  # [s] how soon a request to end is noticed while nothing else happens
+
+
+class Ending:
+    """True once the process was asked to end. While `loading`, the request ends it at once."""
+
+    def __init__(self):
+        self.loading, self.requested = True, False
+        self.parent = int(os.environ.get(PARENT, "0"))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._request)
+
+    def _request(self, number, frame) -> None:
+        self.requested = True
+        if self.loading:
+            raise SystemExit(0)
+
+    def __bool__(self) -> bool:
+        """Also when the `vla up` that started this process is gone, however it went."""
+        return self.requested or (self.parent != 0 and os.getppid() != self.parent)
+
+
+def spin(node: Node, executor: Executor, ending: Ending) -> None:
+    while not ending:
+        executor.spin_once(timeout_sec=POLL)
+
+
+def run(make: Callable[[], Node], args=None, loop=spin) -> int:
+    """Makes a node and runs `loop` until the process is asked to end. Returns the exit code."""
+    ending, node, executor = Ending(), None, None
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        ending.loading = False
+        loop(node, executor, ending)
+        return 0
+    except VlaError as error:
+        print(f"{make.__name__}: {error}", file=sys.stderr)
+        return error.exit_code
+    finally:
+        ending.loading = False
+        if node is not None:
+            node.close()
+        if executor is not None:
+            executor.shutdown(timeout_sec=1.0)
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()

@@ -1,0 +1,191 @@
+"""How an instruction's execution is followed, from what the nodes say to its outcome. No ROS, no clock of its own.
+
+Two clocks: ROS time [ns] for what the robot does, steady time [s] for whether nodes live: a simulated clock may stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vla_ros.nodes import commanding, inferring
+from vla_ros.nodes.statistics import Stages
+
+SUCCEEDED, REFUSED, TIMED_OUT, CANCELED, HALTED = "succeeded", "refused", "timed out", "canceled", "halted"
+POLICY, CONTROL, SIMULATION = "policy node", "control node", "simulation"
+GRACE = 1.0  # [s] steady: a failure that lasts as long ends the execution; a single refused chunk does not
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a node said last. state: of inferring.py or commanding.py; arrival: [s] steady."""
+
+    state: str
+    instruction: str
+    detail: str
+    arrival: float
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """The simulated task. stamp [ns], distance [m]."""
+
+    stamp: int
+    instruction: str
+    success: bool
+    distance: float
+    arrival: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    outcome: str
+    message: str
+
+
+class Board:
+    """The newest word of every node; outlives the executions."""
+
+    def __init__(self):
+        self.policy: Report | None = None
+        self.control: Report | None = None
+        self.task: TaskReport | None = None
+
+    def holds(self, instruction: str) -> bool:
+        """Whether both nodes have these words in force."""
+        return all(r is not None and r.instruction == instruction for r in (self.policy, self.control))
+
+    def silent(self, now: float, limit: float) -> str:
+        """The name of a node that has not spoken for `limit` [s] steady; empty when all have. Unknown tasks may be."""
+        for name, report in ((POLICY, self.policy), (CONTROL, self.control), (SIMULATION, self.task)):
+            if report is not None and now - report.arrival > limit:
+                return name
+        return ""
+
+
+class Execution:
+    """One instruction, from its acceptance to its verdict. Call everything from one thread.
+
+    time_limit: [s] ROS time from the first observation that was answered, and as long before that one.
+    silence: [s] steady that a node may stay silent, or take to put the instruction in force.
+    """
+
+    def __init__(self, instruction: str, time_limit: float, silence: float, board: Board, ros_now: int, now: float):
+        self.instruction, self.time_limit, self.silence, self.board = instruction, time_limit, silence, board
+        self.accepted, self.begun = ros_now, now
+        self.running = False  # both nodes have the words in force
+        self.cleared = not board.holds(instruction)  # what stands on the board is not of an execution before
+        self.first: int | None = None  # [ns] stamp of the first observation that was answered
+        self.first_chunk, self.latency, self.text = 0.0, 0.0, ""  # [s] steady, [s] ROS, words
+        self.chunks = 0
+        self.stages = Stages(1000)
+        self.initial: float | None = None  # [m] distance at the beginning
+        self._failing: tuple[str, float] | None = None
+        self._success = False
+
+    @property
+    def wanted(self) -> str:
+        """The words to be published until both nodes have them in force."""
+        return self.instruction if self.cleared else ""
+
+    def chunk(self, instruction: str, stamp: int, refusal: str, text: str, timings: Mapping[str, float],
+              now: float) -> Verdict | None:
+        """A chunk that the policy node published."""
+        if instruction != self.instruction or not self.cleared:
+            return None
+        if refusal:
+            return Verdict(REFUSED, refusal)
+        if self.first is None:
+            self.first, self.first_chunk = stamp, now - self.begun
+        self.chunks, self.text, self.latency = self.chunks + 1, text, timings.get("total", 0.0)
+        self.stages.add(timings)
+        return None
+
+    def task(self, report: TaskReport) -> Verdict | None:
+        """The simulated task's state: its predicate decides, when its words are those being executed."""
+        if self.first is None or report.stamp <= self.first or report.instruction != self.instruction:
+            return None
+        if self.initial is None:
+            self.initial = report.distance
+        late = report.stamp - self.first > round(self.time_limit * 1e9)
+        if report.success and not late:
+            return Verdict(SUCCEEDED, "done, by the task's own predicate")
+        return self._timed_out() if late else None
+
+    def check(self, ros_now: int, now: float) -> Verdict | None:
+        """What follows from the board and the clocks; called often."""
+        board = self.board
+        silent = board.silent(now, self.silence)
+        if silent:
+            return Verdict(HALTED, f"nothing heard from the {silent} for {self.silence:g} s")
+        if not self.running:
+            return self._start(now)
+        return self._disturbed(now) or self._late(ros_now)
+
+    def _start(self, now: float) -> Verdict | None:
+        board = self.board
+        if not self.cleared:
+            self.cleared = not any(r is not None and r.instruction == self.instruction
+                                   for r in (board.policy, board.control))
+        elif board.holds(self.instruction):
+            self.running = True
+        if board.control is not None and board.control.state == commanding.STOPPED:
+            return Verdict(HALTED, board.control.detail)
+        if not self.running and now - self.begun > self.silence:
+            slow = [n for n, r in ((POLICY, board.policy), (CONTROL, board.control))
+                    if r is None or r.instruction != self.wanted]
+            return Verdict(HALTED, f"the {' and the '.join(slow)} did not take the instruction within {self.silence:g} s")
+        return None
+
+    def _disturbed(self, now: float) -> Verdict | None:
+        policy, control = self.board.policy, self.board.control
+        if control.state == commanding.STOPPED:
+            return Verdict(HALTED, control.detail)
+        if policy.state == inferring.REFUSED and policy.instruction == self.instruction:
+            return Verdict(REFUSED, policy.detail)
+        for name, report in ((POLICY, policy), (CONTROL, control)):
+            if report.instruction and report.instruction != self.instruction:
+                return Verdict(CANCELED, f"another instruction was given: '{report.instruction}'")
+            if not report.instruction:
+                return Verdict(HALTED, f"the {name} no longer has the instruction in force")
+        failed = next((f"{n}: {r.detail}" for n, r in ((POLICY, policy), (CONTROL, control))
+                       if r.state in (inferring.FAILED, commanding.FAILED)), "")
+        if not failed:
+            self._failing = None
+        elif self._failing is None:
+            self._failing = (failed, now)
+        elif now - self._failing[1] > GRACE:
+            return Verdict(HALTED, failed)
+        return None
+
+    def _late(self, ros_now: int) -> Verdict | None:
+        """The task's own stamps decide where they are known: they come in order with its success."""
+        task = self.board.task
+        if self.first is not None and task is not None and task.instruction == self.instruction:
+            return None
+        since = self.accepted if self.first is None else self.first
+        return self._timed_out() if ros_now - since > round(self.time_limit * 1e9) else None
+
+    def _timed_out(self) -> Verdict:
+        return Verdict(TIMED_OUT, f"not done within {self.time_limit:g} s")
+
+    # For feedback
+
+    @property
+    def phase(self) -> str:
+        """waiting, running or holding"""
+        if self.first is None or self.board.control is None:
+            return "waiting"
+        return "running" if self.board.control.state == commanding.EXECUTING else "holding"
+
+    @property
+    def progress(self) -> float:
+        """[0, 1] share of the initial distance that is done."""
+        task = self.board.task
+        if not self.initial or task is None or task.instruction != self.instruction:
+            return 0.0
+        return min(max(1.0 - task.distance / self.initial, 0.0), 1.0)
+
+    def elapsed(self, ros_now: int) -> float:
+        """[s] ROS time."""
+        return max(0.0, (ros_now - (self.accepted if self.first is None else self.first)) / 1e9)

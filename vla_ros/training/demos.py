@@ -1,0 +1,103 @@
+"""Demonstrations: the expert's episodes, with disturbances, and still scenes. Written as shards, resumable."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from vla_ros.control import Controller
+from vla_ros.profile import load_profile
+from vla_ros.sim.bullet import BulletWorld
+from vla_ros.sim.oracle import OraclePolicy
+from vla_ros.sim.tasks import get_task
+from vla_ros.training import recording
+from vla_ros.types import ActionChunk
+
+FIRST_SEED = 1_000_000  # evaluation counts its seeds from 0: the two never meet
+STILL_OFFSET = 100_000_000
+EPISODES_A_SHARD, STILLS_A_SHARD = 25, 500
+DISTURBED = 0.2  # share of the decisions that a random motion replaces
+AFTERWARDS = 2  # decisions recorded after success
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of demonstrations: `count` episodes or still scenes of a task, from `seed` on."""
+
+    file: Path
+    task: str
+    seed: int
+    count: int
+    still: bool
+
+
+def shards(folder: Path, tasks: list[str], episodes: int, stills: int) -> list[Shard]:
+    """The files that make up a set: per task, `episodes` episodes and `stills` still scenes."""
+    out = []
+    for task in tasks:
+        for still, total, size in ((False, episodes, EPISODES_A_SHARD), (True, stills, STILLS_A_SHARD)):
+            first = FIRST_SEED + (STILL_OFFSET if still else 0)
+            for start in range(0, total, size):
+                name = f"{task}-{'still' if still else 'episode'}-{start:06d}.npz"
+                out.append(Shard(folder / name, task, first + start, min(size, total - start), still))
+    return out
+
+
+def collect(folder: Path, tasks: list[str], episodes: int, stills: int, jobs: int) -> int:
+    """Writes what is missing of a set and returns the number of shards written; shows progress."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [s for s in shards(folder, tasks, episodes, stills) if not s.file.exists()]
+    total = sum(s.count for s in missing)
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool, tqdm(total=total, unit="episode") as bar:
+        for shard in pool.imap_unordered(write, missing):
+            bar.update(shard.count)
+    return len(missing)
+
+
+def write(shard: Shard) -> Shard:
+    """Simulates and saves one shard."""
+    task = get_task(shard.task)
+    world = BulletWorld(load_profile(task.robot), task, cameras=(recording.CAMERA,))
+    frames = []
+    for seed in range(shard.seed, shard.seed + shard.count):
+        world.reset(seed)
+        frames += [recording.frame(world, world.observe())] if shard.still else demonstrate(world, seed)
+    world.close()
+    recording.save(shard.file, frames)
+    return shard
+
+
+def demonstrate(world: BulletWorld, seed: int) -> list[dict]:
+    """Frames of one episode of the expert: decisions at uneven times, some of them replaced by a random motion."""
+    rng = np.random.default_rng([seed, 1])
+    policy, controller, profile = OraclePolicy(world), Controller(world.profile), world.profile
+    frames, left = [], AFTERWARDS
+    while world.stamp < world.task.time_limit * 1e9 and left:
+        observation = world.observe()
+        frames.append(recording.frame(world, observation))
+        chunk = policy.infer(observation)
+        if rng.random() < DISTURBED:
+            chunk = disturbed(chunk, rng)
+        controller.observe(world.joints())
+        controller.accept(chunk)
+        for _ in range(int(rng.integers(1, 5)) * profile.ticks_per_step):
+            controller.observe(world.joints())
+            world.step(controller.tick(world.stamp).command)
+        left -= world.progress.success
+    return frames
+
+
+def disturbed(chunk: ActionChunk, rng: np.random.Generator) -> ActionChunk:
+    """The same steady random motion in every step, of the size of the robot's own; the gripper mostly as it was."""
+    values = np.array(chunk.values)
+    if "gripper" in chunk.spec.names:
+        values[:, :3] = rng.normal(0.0, 0.012, 3)
+        if rng.random() < 0.3:
+            values[:, 3] = rng.random()
+    else:
+        values[:] = rng.normal(0.0, [0.25, 0.5])
+    return replace(chunk, values=values)

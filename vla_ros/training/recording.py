@@ -1,0 +1,70 @@
+"""Frames for training: what the robot saw, and the truth from which any instruction's expert label follows.
+
+Letters: F frames, M = MOST objects in a frame (fewer are padded), D proprioception. Shards are .npz without pickle.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from vla_ros.errors import ConfigError
+from vla_ros.observing import proprioception
+from vla_ros.sim.tasks.task import DIRECTION_VECTORS
+from vla_ros.sim.world import COLOURS, SHAPES
+
+MOST = 6
+CAMERA = "front"  # the one that the native model reads
+DIRECTIONS = ("", *DIRECTION_VECTORS)
+FIELDS = ("image", "proprio", "gap", "ee", "base", "objects", "pixels", "shape", "colour", "size", "task", "target",
+          "direction", "episode")
+
+
+def frame(world, observation) -> dict[str, np.ndarray]:
+    """One frame of a world: image uint8 (H, W, 3); proprio (D,); ee (3,), gap [m]; base (x, y [m], yaw [rad]); per object
+    position (M, 3) [m] world frame, pixels (M, 2) in the image, shape, colour (M,) indices (-1: none), size (M,) [m]."""
+    state, scene, profile = world.state, world.scene, world.profile
+    count = len(scene.objects)
+    pixels = world.pixels(CAMERA, state.objects)
+
+    def pad(values, fill):
+        return np.concatenate([values, np.full((MOST - count, *np.shape(values)[1:]), fill)])
+
+    return {
+        "image": observation.images[CAMERA],
+        "proprio": proprioception(observation, profile.kind).astype(np.float32),
+        "ee": np.float32(state.ee if state.ee is not None else np.zeros(3)),
+        "gap": np.float32(state.gap or 0.0),
+        "base": np.float32(state.base if state.base is not None else np.zeros(3)),
+        "objects": pad(state.objects, 0.0).astype(np.float32),
+        "pixels": pad(pixels, -1.0).astype(np.float32),
+        "shape": pad([SHAPES.index(o.shape) for o in scene.objects], -1).astype(np.int8),
+        "colour": pad([tuple(COLOURS).index(o.colour) for o in scene.objects], -1).astype(np.int8),
+        "size": pad([o.size for o in scene.objects], 0.0).astype(np.float32),
+        "task": np.str_(world.task.name),
+        "target": np.int8(scene.target),
+        "direction": np.int8(DIRECTIONS.index(scene.direction)),
+        "episode": np.int64(scene.seed),
+    }
+
+
+def save(file: Path, frames: list[dict]) -> None:
+    """Writes a shard whole or not at all."""
+    part = file.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as out:
+        np.savez_compressed(out, **{name: np.stack([f[name] for f in frames]) for name in FIELDS})
+    part.rename(file)
+
+
+def load(folders: list[Path], pattern: str = "*") -> dict[str, np.ndarray]:
+    """All frames of some folders' shards whose names match, field by field."""
+    files = sorted(file for folder in folders for file in Path(folder).glob(f"{pattern}.npz"))
+    if not files:
+        raise ConfigError(f"no demonstrations in {', '.join(map(str, folders))}; make them with `vla demos`")
+    shards = []
+    for file in files:
+        with np.load(file, allow_pickle=False) as data:
+            shards.append({name: data[name] for name in FIELDS})
+    return {name: np.concatenate([shard[name] for shard in shards]) for name in FIELDS}

@@ -1,0 +1,104 @@
+"""The training loop: steps that depend on nothing but their number, checkpoints that a kill cannot break.
+
+Batches and augmentation are drawn from (seed, stage, step), and a checkpoint holds weights, optimiser and step, so a
+resumed run does what an uninterrupted one would have done.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from vla_ros.model import files  # noqa: F401  quietens the progress bars of saving
+from vla_ros.model.modeling import VlaModel
+
+SAVE_EVERY = 250  # steps
+LOG_EVERY = 25
+WARMUP = 0.04  # share of a stage
+WEIGHT_DECAY = 0.01
+CLIP = 1.0  # norm of the gradient
+
+
+def train_stage(model: VlaModel, name: str, settings: dict, seed: int, folder: Path,
+                loss_of: Callable[[np.random.Generator, torch.Generator], tuple[Tensor, dict[str, float]]]) -> None:
+    """Runs a stage to its end from where its last checkpoint in folder/name stands, and logs to folder/log.jsonl.
+
+    loss_of: the loss of a fresh batch, and figures to log, from two generators.
+    """
+    out = folder / name
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings["learning_rate"], weight_decay=WEIGHT_DECAY,
+                                  betas=(0.9, 0.98))
+    done = resume(model, optimiser, out)
+    model.train()
+    bf16 = torch.autocast("cpu", torch.bfloat16) if model.device.type == "cpu" else nullcontext()
+    stage, steps, since = sum(map(ord, name)), settings["steps"], time.time()
+    for step in tqdm(range(done, steps), initial=done, total=steps, desc=name, mininterval=5.0):
+        for group in optimiser.param_groups:
+            group["lr"] = settings["learning_rate"] * schedule(step / steps)
+        with bf16:
+            loss, figures = loss_of(np.random.default_rng([seed, stage, step]),
+                                    torch.Generator().manual_seed(seed * 1_000_003 + stage * 10_007 + step))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        if (step + 1) % LOG_EVERY == 0:
+            log(folder, {"stage": name, "step": step + 1, "seconds": round(time.time() - since, 1)} | figures)
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+            save(model, optimiser, out, step + 1)
+    model.eval()
+
+
+def schedule(progress: float) -> float:
+    """Share of the learning rate: a short rise, then a cosine to a fiftieth."""
+    if progress < WARMUP:
+        return (progress + 1e-4) / WARMUP
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - WARMUP) / (1 - WARMUP)))
+
+
+def log(folder: Path, row: dict) -> None:
+    with (folder / "log.jsonl").open("a") as out:
+        out.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+
+
+def save(model: VlaModel, optimiser: torch.optim.Optimizer, out: Path, step: int) -> None:
+    """Writes beside the last checkpoint, then swaps: one of the two is always whole."""
+    fresh = out.with_name(out.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    model.save_pretrained(fresh)
+    names = {id(p): n for n, p in model.named_parameters()}
+    moments = {f"{names[id(p)]}:{key}": value.contiguous() for p, state in optimiser.state.items()
+               for key, value in state.items()}
+    save_file(moments, fresh / "optimiser.safetensors")
+    (fresh / "step.json").write_text(json.dumps({"step": step}))
+    shutil.rmtree(out, ignore_errors=True)
+    fresh.rename(out)
+
+
+def resume(model: VlaModel, optimiser: torch.optim.Optimizer, out: Path) -> int:
+    """Loads the newest whole checkpoint of a stage into model and optimiser; the number of steps done, 0 without one."""
+    fresh = out.with_name(out.name + ".new")
+    if not (out / "step.json").exists() and (fresh / "step.json").exists():
+        shutil.rmtree(out, ignore_errors=True)
+        fresh.rename(out)
+    if not (out / "step.json").exists():
+        return 0
+    weights = VlaModel.from_pretrained(out).state_dict()
+    model.load_state_dict(weights)
+    moments = load_file(out / "optimiser.safetensors")
+    for name, parameter in model.named_parameters():
+        state = {key.rpartition(":")[2]: value for key, value in moments.items() if key.rpartition(":")[0] == name}
+        if state:
+            optimiser.state[parameter] = state
+    return json.loads((out / "step.json").read_text())["step"]
