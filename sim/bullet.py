@@ -65,6 +65,9 @@ class BulletWorld(EpisodeWorld):
             self._engine.stepSimulation()
         self._advance()
 
+    def link_pose(self, frame: str) -> np.ndarray:
+        return self._robot.link_pose(frame)
+
     def _measure(self) -> WorldState:
         poses = [self._engine.getBasePositionAndOrientation(body) for body in self._bodies]
         return WorldState(stamp=self.stamp, objects=np.array([p for p, _ in poses]),
@@ -81,7 +84,7 @@ class BulletWorld(EpisodeWorld):
                                           self.scene.instruction)
 
     def _camera_image(self, camera: Camera) -> np.ndarray:
-        view = camera_from_parent(camera) @ inverse(self._robot.link_pose(camera.parent))
+        view = camera_from_parent(camera) @ inverse(self.link_pose(camera.parent))
         return self._image(view, camera.width, camera.height, camera.fov_deg)[0]
 
     def render(self, width: int, height: int, eye, target, fov: float) -> np.ndarray:
@@ -91,14 +94,14 @@ class BulletWorld(EpisodeWorld):
     def mask(self, camera: str) -> np.ndarray:
         """(H, W) int: index of the object that each pixel of a camera shows, -1 elsewhere."""
         spec = self._profile.cameras[camera]
-        view = camera_from_parent(spec) @ inverse(self._robot.link_pose(spec.parent))
+        view = camera_from_parent(spec) @ inverse(self.link_pose(spec.parent))
         bodies = self._image(view, spec.width, spec.height, spec.fov_deg, flags=0)[1]
         return sum((i + 1) * (bodies == body) for i, body in enumerate(self._bodies)) - 1
 
     def pixels(self, camera: str, points: np.ndarray) -> np.ndarray:
         """Where points (M, 3) of the world frame [m] lie in a camera's image, (M, 2) [px]."""
         spec = self._profile.cameras[camera]
-        return project(points, spec, self._robot.link_pose(spec.parent))[0]
+        return project(points, spec, self.link_pose(spec.parent))[0]
 
     def _image(self, camera_from_world: np.ndarray, width: int, height: int, fov: float, flags: int | None = None):
         """RGB (height, width, 3) and body ids (height, width); OpenGL's camera looks along -z, with y up."""

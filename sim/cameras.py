@@ -7,15 +7,19 @@ a_from_b: they take coordinates in b to coordinates in a.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from vla_ros.profile import Camera
+from vla_ros.types import frozen
 
 
+@cache
 def intrinsics(camera: Camera) -> np.ndarray:
     """K, (3, 3) [pixels], with square pixels."""
     focal = camera.height / 2 / np.tan(np.radians(camera.fov_deg) / 2)
-    return np.array([[focal, 0.0, (camera.width - 1) / 2], [0.0, focal, (camera.height - 1) / 2], [0.0, 0.0, 1.0]])
+    return frozen([[focal, 0.0, (camera.width - 1) / 2], [0.0, focal, (camera.height - 1) / 2], [0.0, 0.0, 1.0]])
 
 
 def look_at(eye, target) -> np.ndarray:
@@ -29,9 +33,10 @@ def look_at(eye, target) -> np.ndarray:
     return rigid(rotation, -rotation @ eye)
 
 
+@cache
 def camera_from_parent(camera: Camera) -> np.ndarray:
     """(4, 4) from the frame that the camera is mounted on to its optical frame."""
-    return look_at(camera.position, camera.look_at)
+    return frozen(look_at(camera.position, camera.look_at))
 
 
 def rigid(rotation, translation) -> np.ndarray:

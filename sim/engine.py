@@ -6,6 +6,8 @@ from functools import partial
 
 import pybullet
 
+from vla_ros.errors import UnknownNameError
+
 PHYSICS_RATE = 240  # [Hz]
 
 
@@ -30,3 +32,23 @@ class Engine:
         if self.client is not None:
             self.disconnect()
             self.client = None
+
+
+class Names(dict):
+    """PyBullet's indices by name; asking for a name that is not there lists those that are."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def __missing__(self, name: str):
+        raise UnknownNameError(self.kind, name, self)
+
+
+def names(engine: Engine, body: int) -> tuple[Names, Names]:
+    """Indices of a body's links and of its joints; a joint has the index of the link that it moves."""
+    links, joints = Names("link"), Names("joint")
+    for i in range(engine.getNumJoints(body)):
+        info = engine.getJointInfo(body, i)
+        joints[info[1].decode()], links[info[12].decode()] = i, i
+    return links, joints

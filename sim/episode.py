@@ -76,6 +76,10 @@ class EpisodeWorld(ABC):
         self._score.update(self._state)
 
     @abstractmethod
+    def link_pose(self, frame: str) -> np.ndarray:
+        """world_from_frame (4, 4) of a frame of the robot: where its cameras are mounted."""
+
+    @abstractmethod
     def _build(self, scene: Scene) -> None:
         """Puts the robot and the objects where the scene says."""
 

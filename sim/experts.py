@@ -25,7 +25,6 @@ PUSH_START = 0.04  # [m] behind the object's surface, where the fingers come dow
 PUSH_HEIGHT = 0.025  # [m] end-effector height at most: pushed higher up, a cylinder falls over
 PRESS = 0.002  # [m] that a touch aims below the surface
 BASE_GAP = 0.17  # [m] between bumper and surface at rest
-BUMPER = 0.50  # [m] from base_link to the front bumper of the Husky
 
 
 def ramp(x: np.ndarray, low, high) -> np.ndarray:
@@ -129,7 +128,7 @@ def family_index(family) -> np.ndarray:
 
 def base_action(offset: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """(N, 2): v [m/s], w [rad/s] wanted for targets at `offset` (N, 2) [m] in the base frame: turn, then drive up."""
-    left = np.linalg.norm(offset, axis=1) - radius - BUMPER - BASE_GAP
+    left = np.linalg.norm(offset, axis=1) - radius - motion.BUMPER - BASE_GAP
     bearing = np.arctan2(offset[:, 1], offset[:, 0])
     facing = np.maximum(0.0, np.cos(bearing)) ** 6
     return np.stack([np.maximum(1.8 * left, -0.2) * facing, 2.0 * bearing], axis=1)

@@ -22,8 +22,7 @@ from vla_ros.types import Command, JointCommand, JointState, Observation, TwistC
 
 FINGER_SPEED = 0.4  # [m/s] of the gap
 TOUCH = 0.001  # [m]
-BASE_FRONT, BASE_SIDE = 0.50, 0.34  # [m] half extents of the Husky, and so its height of base_link:
-BASE_HEIGHT = 0.145  # [m]
+BASE_SIDE = 0.34  # [m] half the Husky's width
 
 
 class MockWorld(EpisodeWorld):
@@ -45,6 +44,9 @@ class MockWorld(EpisodeWorld):
         self._robot.move(command, self._things, 1 / self._profile.control_rate)
         self._advance()
 
+    def link_pose(self, frame: str) -> np.ndarray:
+        return self._robot.link_pose(frame)
+
     def _measure(self) -> WorldState:
         things = self._things
         zero = np.zeros_like(things.yaws)
@@ -61,7 +63,7 @@ class MockWorld(EpisodeWorld):
         return self._observer.observation(images, stamps, self.joints(), self.scene.instruction)
 
     def _image(self, camera: Camera) -> np.ndarray:
-        pose = self._robot.link_pose(camera.parent)
+        pose = self.link_pose(camera.parent)
         return draw_scene(camera, pose, self.scene.objects, self._things.centres, self._robot.tool())
 
     def close(self) -> None:
@@ -172,7 +174,7 @@ class MockBase:
         offset = things.centres[:, :2] - self.pose[:2]
         c, s = np.cos(self.pose[2]), np.sin(self.pose[2])
         local = np.abs(np.stack([c * offset[:, 0] + s * offset[:, 1], c * offset[:, 1] - s * offset[:, 0]], axis=1))
-        outside = np.maximum(local - [BASE_FRONT, BASE_SIDE], 0.0)
+        outside = np.maximum(local - [motion.BUMPER, BASE_SIDE], 0.0)
         return np.hypot(outside[:, 0], outside[:, 1]) < things.sizes / 2 + TOUCH
 
     def measures(self) -> dict:
@@ -182,7 +184,7 @@ class MockBase:
         """world_from_base_link (4, 4)."""
         x, y, yaw = self.pose
         c, s = np.cos(yaw), np.sin(yaw)
-        return rigid([[c, -s, 0], [s, c, 0], [0, 0, 1]], [x, y, BASE_HEIGHT])
+        return rigid([[c, -s, 0], [s, c, 0], [0, 0, 1]], [x, y, motion.BASE_HEIGHT])
 
     def tool(self) -> np.ndarray:
         """Nothing of the base is in its own view."""

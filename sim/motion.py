@@ -16,6 +16,8 @@ GAP_STEP = 0.04  # [m] that the gap changes in one action step at most
 TIP = 0.007  # [m] fingertips below the end-effector frame
 FINGER = 0.0105  # [m] half the closed fingers' thickness
 SHUT = 0.03  # [m] fingers nearer than this push as one
+BUMPER = 0.50  # [m] from the Husky's base_link to its front bumper
+BASE_HEIGHT = 0.145  # [m] of its base_link over the ground
 STRADDLE = (0.016, 0.022)  # [m] horizontal and vertical error with which an object is still between the fingers
 
 

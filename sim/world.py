@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from vla_ros.profile import RobotProfile
-from vla_ros.types import Command, JointState, Observation
+from vla_ros.types import Command, JointState, Observation, frozen
 
 if TYPE_CHECKING:
     from vla_ros.sim.tasks.task import Task
@@ -23,6 +23,8 @@ COLOURS = {  # RGB, 0 to 1
     "red": (0.85, 0.08, 0.08), "green": (0.10, 0.65, 0.15), "blue": (0.10, 0.25, 0.90),
     "yellow": (0.95, 0.85, 0.05), "purple": (0.55, 0.10, 0.70), "orange": (1.00, 0.45, 0.00),
 }
+
+CORNERS = frozen([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 
 
 def half_height(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -50,8 +52,7 @@ class SceneObject:
 
     def corners(self) -> np.ndarray:
         """(8, 3) [m] corners of the bounding box."""
-        signs = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1]), -1).reshape(8, 3)
-        box = signs * [self.size / 2, self.size / 2, self.half_height]
+        box = CORNERS * [self.size / 2, self.size / 2, self.half_height]
         c, s = np.cos(self.yaw), np.sin(self.yaw)
         return box @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T + self.position
 

@@ -53,7 +53,7 @@ def assert_within_limits(controller: Controller, commands, before):
         before = command.positions
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("robot", ROBOTS)

@@ -42,7 +42,8 @@ def files() -> list[str]:
 
 
 def core_files() -> list[str]:
-    return [p for p in files() if p.startswith("vla_ros/") and p.count("/") == 1 and part("vla_ros." + Path(p).stem) == "core"]
+    ours = [p for p in files() if p.startswith("vla_ros/") and p.count("/") == 1 and not p.endswith("__init__.py")]
+    return [p for p in ours if part(f"vla_ros.{Path(p).stem}") == "core"]
 
 
 def rule_of(path: str) -> tuple[set[str], set[str]]:

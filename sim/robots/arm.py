@@ -7,7 +7,7 @@ import numpy as np
 from vla_ros.kinematics import ArmKinematics, gripper_gap
 from vla_ros.profile import RobotProfile
 from vla_ros.sim.cameras import rigid
-from vla_ros.sim.engine import Engine
+from vla_ros.sim.engine import Engine, names
 from vla_ros.sim.meshes import urdf_file
 from vla_ros.sim.motion import start_joints
 from vla_ros.sim.world import Scene
@@ -28,13 +28,10 @@ class ArmBody:
     def load(self, scene: Scene) -> None:
         with urdf_file(self.profile.urdf_path(), self.visuals) as file:
             self.body = self.engine.loadURDF(file, useFixedBase=True)
-        self.links = {self.profile.base_frame: -1}
-        self.index, self.limits = {}, {}
-        for i in range(self.engine.getNumJoints(self.body)):
-            info = self.engine.getJointInfo(self.body, i)
-            self.links[info[12].decode()] = i
-            self.index[info[1].decode()] = i
-            self.limits[info[1].decode()] = (info[10], info[11])  # [N or Nm], [/s]
+        self.links, self.index = names(self.engine, self.body)
+        self.links[self.profile.base_frame] = -1
+        infos = {name: self.engine.getJointInfo(self.body, i) for name, i in self.index.items()}
+        self.limits = {name: (info[10], info[11]) for name, info in infos.items()}  # [N or Nm], [/s]
         self.fingers = [self.index[j] for j in self.profile.gripper.joints] if self.profile.gripper else []
         self._couple_fingers()
         self._paint()
@@ -88,10 +85,9 @@ class ArmBody:
             positionGain=0.2 if gripping else POSITION_GAIN, velocityGain=1.0)
 
     def joints(self, stamp: int) -> JointState:
-        names = list(self.targets)
-        states = self.engine.getJointStates(self.body, [self.index[n] for n in names])
-        return JointState({n: s[0] for n, s in zip(names, states, strict=True)},
-                          {n: s[1] for n, s in zip(names, states, strict=True)}, stamp)
+        states = self.engine.getJointStates(self.body, [self.index[n] for n in self.targets])
+        return JointState({n: s[0] for n, s in zip(self.targets, states, strict=True)},
+                          {n: s[1] for n, s in zip(self.targets, states, strict=True)}, stamp)
 
     def link_pose(self, frame: str) -> np.ndarray:
         """world_from_frame (4, 4)."""

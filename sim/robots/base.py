@@ -7,7 +7,7 @@ import numpy as np
 from vla_ros.kinematics import wheel_speeds
 from vla_ros.profile import RobotProfile
 from vla_ros.sim.cameras import rigid
-from vla_ros.sim.engine import Engine
+from vla_ros.sim.engine import Engine, names
 from vla_ros.sim.meshes import urdf_file
 from vla_ros.sim.world import Scene
 from vla_ros.types import Command, JointState, TwistCommand
@@ -29,11 +29,7 @@ class BaseBody:
         x, y, yaw = scene.start
         with urdf_file(self.profile.urdf_path(), self.visuals) as file:
             self.body = self.engine.loadURDF(file, [x, y, 0.0], self.engine.getQuaternionFromEuler([0, 0, yaw]))
-        self.links, self.index = {}, {}
-        for i in range(self.engine.getNumJoints(self.body)):
-            info = self.engine.getJointInfo(self.body, i)
-            self.links[info[12].decode()] = i
-            self.index[info[1].decode()] = i
+        self.links, self.index = names(self.engine, self.body)
         self.engine.setPhysicsEngineParameter(enableConeFriction=0)  # the cone ignores WHEEL_GRIP
         for name in self.profile.joints:
             self.engine.changeDynamics(self.body, self.index[name], lateralFriction=WHEEL_FRICTION,
@@ -47,10 +43,10 @@ class BaseBody:
                                               targetVelocity=speed, force=WHEEL_TORQUE)
 
     def joints(self, stamp: int) -> JointState:
-        names = self.profile.joints
-        states = self.engine.getJointStates(self.body, [self.index[n] for n in names])
-        return JointState({n: s[0] for n, s in zip(names, states, strict=True)},
-                          {n: s[1] for n, s in zip(names, states, strict=True)}, stamp)
+        wheels = self.profile.joints
+        states = self.engine.getJointStates(self.body, [self.index[n] for n in wheels])
+        return JointState({n: s[0] for n, s in zip(wheels, states, strict=True)},
+                          {n: s[1] for n, s in zip(wheels, states, strict=True)}, stamp)
 
     def link_pose(self, frame: str) -> np.ndarray:
         """world_from_frame (4, 4)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,18 +10,17 @@ import numpy as np
 from vla_ros.errors import SimulationError
 from vla_ros.profile import Camera, load_profile
 from vla_ros.sim.cameras import project, rigid
+from vla_ros.sim.motion import BASE_HEIGHT, BUMPER
 from vla_ros.sim.tasks.layout import TRIES, Kind, kinds, shuffled
 from vla_ros.sim.tasks.wordings import instruction
 from vla_ros.sim.world import SHAPES, Scene, SceneObject, WorldState, half_height
 
-BUMPER = 0.50  # [m] from base_link to the front bumper of the Husky
-BASE_HEIGHT = 0.145  # [m] of base_link over the ground
 GAP = 0.30  # [m] bumper to surface, at most
 HEADING = 0.25  # [rad]
 REST = (0.03, 0.05)  # [m/s], [rad/s] slower than this is at rest
 NEAREST, FARTHEST = 1.3, 2.5  # [m] ahead of base_link: where objects may stand
 ASIDE = 0.65  # to either side, in distances ahead
-CANDIDATES = 25  # places tried for one object before the scene is begun anew
+CANDIDATES = 25  # places tried for one object
 SIZES = {"cube": (0.30, 0.36), "cylinder": (0.24, 0.27), "ball": (0.30, 0.38)}  # [m]
 LANE = 0.62  # [m] half the robot's width and an object's, with air: kept free on the way to the target
 SPACING = 0.5  # [m]
@@ -59,9 +59,9 @@ def polar(base: np.ndarray, point: np.ndarray) -> tuple[float, float]:
 
 
 def place(rng: np.random.Generator, chosen: list[Kind], camera: Camera) -> list[SceneObject]:
-    """Objects ahead of a robot at the origin with yaw 0.
+    """Objects ahead of a robot at the origin with yaw 0, the first one and at least one more of `chosen`.
 
-    Each is seen whole, none hides another, and the way to the first one is free.
+    Each is seen whole, none hides another, and the way to the first one is free; what finds no room is left out.
     """
     for _ in range(TRIES):
         placed: list[Placed] = []
@@ -69,12 +69,13 @@ def place(rng: np.random.Generator, chosen: list[Kind], camera: Camera) -> list[
             tries = (ground_object(rng, kind) for _ in range(CANDIDATES))
             fitting = (fit(thing, placed, camera) for thing in tries)
             free = next((p for p in fitting if p is not None), None)
-            if free is None:
+            if free is not None:
+                placed.append(free)
+            elif not placed:
                 break
-            placed.append(free)
-        if len(placed) == len(chosen):
+        if len(placed) >= 2:
             return [thing for thing, *_ in placed]
-    raise SimulationError(f"no room for {len(chosen)} objects")
+    raise SimulationError("no room for two objects")
 
 
 def ground_object(rng: np.random.Generator, kind: Kind) -> SceneObject:
@@ -87,10 +88,9 @@ def ground_object(rng: np.random.Generator, kind: Kind) -> SceneObject:
 
 def fit(thing: SceneObject, placed: list[Placed], camera: Camera) -> Placed | None:
     """The object with its image box, or None where it cannot stand."""
-    here = np.array(thing.position[:2])
-    if any(np.hypot(*(here - other.position[:2])) < SPACING for other, *_ in placed):
+    if any(math.dist(thing.position[:2], other.position[:2]) < SPACING for other, *_ in placed):
         return None
-    if placed and lane_distance(here, np.array(placed[0][0].position[:2])) < LANE:
+    if placed and lane_distance(thing.position, placed[0][0].position) < LANE:
         return None
     low, high = image_box(thing, camera)
     if (low < 0).any() or (high > [camera.width - 1, camera.height - 1]).any():
@@ -106,11 +106,12 @@ def image_box(thing: SceneObject, camera: Camera) -> tuple[np.ndarray, np.ndarra
     return pixels.min(axis=0), pixels.max(axis=0)
 
 
-def lane_distance(point: np.ndarray, target: np.ndarray) -> float:
-    """[m] of a point (2,) from the straight way between the origin and the target."""
-    ahead = target / np.linalg.norm(target)
-    along = np.clip(point @ ahead, 0.0, np.linalg.norm(target))
-    return float(np.linalg.norm(point - along * ahead))
+def lane_distance(point: tuple[float, ...], target: tuple[float, ...]) -> float:
+    """[m] in the plane, of a point from the straight way between the origin and the target."""
+    length = math.hypot(*target[:2])
+    ahead = (target[0] / length, target[1] / length)
+    along = min(max(point[0] * ahead[0] + point[1] * ahead[1], 0.0), length)
+    return math.hypot(point[0] - along * ahead[0], point[1] - along * ahead[1])
 
 
 def turned(thing: SceneObject, yaw: float) -> SceneObject:

@@ -30,14 +30,15 @@ class Outcome:
 
 
 def run_episode(world: World, policy: Policy, seed: int, task: Task | None = None, execute_steps: int = EXECUTE_STEPS,
-                on_step: Callable[[World, Tick], None] | None = None) -> Outcome:
+                on_step: Callable[[World, Tick], None] | None = None, controller: Controller | None = None) -> Outcome:
     """Runs `task` (or the world's own) from `seed` with the clock paused while the policy thinks.
 
-    on_step is called before every control tick with the world and the tick, for recording.
+    on_step is called before every control tick with the world and the tick, for recording; controller: one to use again.
     """
     world.reset(seed, task)
     policy.reset()
-    controller = Controller(world.profile)
+    controller = controller or Controller(world.profile)
+    controller.reset()
     try:
         for tick in range(round(world.task.time_limit * world.profile.control_rate)):
             controller.observe(world.joints())

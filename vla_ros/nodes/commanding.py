@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 from vla_ros.control import Controller, Tick
 from vla_ros.errors import ActionError
+from vla_ros.nodes.states import EXECUTING, FAILED, HOLDING, IDLE, STOPPED
 from vla_ros.nodes.statistics import Window
 from vla_ros.profile import RobotProfile
 from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
-
-IDLE, EXECUTING, HOLDING, STOPPED, FAILED = "idle", "executing", "holding", "stopped", "failed"
 
 
 @dataclass(frozen=True)

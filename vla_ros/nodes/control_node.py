@@ -1,4 +1,4 @@
-"""control_node: action chunks and joint states in; the robot's commands out, at the control rate, from this process alone.
+"""control_node: action chunks and joint states in, the robot's commands out, at the control rate.
 
 vla/stop (std_msgs/Bool): true latches and holds; false releases. What was in force before does not come back: after a
 release only a new instruction moves. Without an instruction nothing moves.
@@ -16,7 +16,7 @@ from std_msgs.msg import Bool, String
 
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.msg import ActionChunk, ControlStatus
-from vla_ros.nodes import commanding, convert, params, qos
+from vla_ros.nodes import convert, params, qos, states
 from vla_ros.nodes.commanding import Commanding, Lockstep, Offer
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics
 from vla_ros.nodes.params import Parameter
@@ -27,19 +27,16 @@ from vla_ros.profile import load_profile
 PARAMETERS = (
     params.ROBOT,
     Parameter("factor", 1.0, "control periods per nominal period of wall time: the simulator's speed", 0.01, 100.0),
-    Parameter("joint_state_gap", 0.5, "[s] between joint states, after which motion begins anew from the measured state",
+    Parameter("joint_state_gap", 0.5, "[s] without joint states, after which motion begins anew from the measured ones",
               0.01, 60.0),
     params.LOCKSTEP,
     params.EXECUTE_STEPS,
 )
-STATES = {commanding.IDLE: ControlStatus.IDLE, commanding.EXECUTING: ControlStatus.EXECUTING,
-          commanding.HOLDING: ControlStatus.HOLDING, commanding.STOPPED: ControlStatus.STOPPED,
-          commanding.FAILED: ControlStatus.FAILED}
 LATE = 0.2  # [s] behind its schedule, the thread begins a new one instead of catching up
 
 
 class ControlNode(Node):
-    """The callbacks file what arrives; a thread of its own commands, on a steady clock. In lockstep, arrivals command."""
+    """The callbacks file what arrives; a thread of its own commands on a steady clock. In lockstep, arrivals do."""
 
     def __init__(self):
         super().__init__("control_node")
@@ -67,8 +64,9 @@ class ControlNode(Node):
         self._thread = threading.Thread(target=self._command_forever, name="control", daemon=True)
         if self.lockstep is None:
             self._thread.start()
-        self.get_logger().info(f"{self.profile.name}: {self.profile.command.interface} on '{self.profile.command.topic}', "
-                               + ("in lockstep" if self.lockstep else f"{1 / self.period:g} Hz"))
+        clock = "in lockstep" if self.lockstep else f"{1 / self.period:g} Hz"
+        command = self.profile.command
+        self.get_logger().info(f"{self.profile.name}: {command.interface} on '{command.topic}', {clock}")
 
     def now(self) -> int:
         """[ns] ROS time"""
@@ -88,7 +86,8 @@ class ControlNode(Node):
     def _check_names(self, joints) -> None:
         missing = [n for n in self.profile.joints if n not in joints.positions]
         if missing:
-            raise ObservationError("joints", f"joint states lack {', '.join(missing)}; have {', '.join(joints.positions)}")
+            have = ", ".join(joints.positions)
+            raise ObservationError("joints", f"joint states lack {', '.join(missing)}; have {have}")
 
     def _on_chunk(self, message: ActionChunk) -> None:
         with self._lock:
@@ -167,9 +166,10 @@ class ControlNode(Node):
             step = work.moved.step
             accepted = work.accepted
             self._statuses.publish(ControlStatus(
-                header=convert.header(now), state=STATES[work.state], detail=work.detail, instruction=work.instruction,
-                sequence=accepted.sequence if accepted else 0, step=step.index if step else 0,
-                commands=work.commands, refused_chunks=work.refusals.total(), interventions=work.interventions,
+                header=convert.header(now), state=convert.CONTROL_STATES[work.state], detail=work.detail,
+                instruction=work.instruction, sequence=accepted.sequence if accepted else 0,
+                step=step.index if step else 0, commands=work.commands, refused_chunks=work.refusals.total(),
+                interventions=work.interventions,
                 chunk_age=(now - accepted.chunk.stamp) / 1e9 if accepted else 0.0,
                 period_p50=self.periods.p50, period_p95=self.periods.p95,
                 latency_p50=work.latency.p50, latency_p95=work.latency.p95))
@@ -177,7 +177,7 @@ class ControlNode(Node):
     def _report(self):
         with self._lock:
             work = self.commanding
-            good = work.state not in (commanding.FAILED, commanding.STOPPED)
+            good = work.state not in (states.FAILED, states.STOPPED)
             figures = {"commands": work.commands, "interventions": work.interventions, "overruns": self.overruns,
                        **{f"refused: {reason}": count for reason, count in work.refusals.items()},
                        "period p50 [ms]": 1e3 * self.periods.p50, "period p95 [ms]": 1e3 * self.periods.p95,

@@ -1,4 +1,4 @@
-"""Messages to types and back: pure functions, one pair for each. What is malformed raises an error that names the cause.
+"""Messages to types and back: pure functions, in pairs. What is malformed raises an error that names the cause.
 
 Stamps are [ns] of ROS time. Images are uint8 (H, W, 3) RGB. Joints are matched by name, never by order.
 """
@@ -16,8 +16,11 @@ from sensor_msgs.msg import JointState as JointStateMsg
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from vla_ros.action import ExecuteInstruction
 from vla_ros.errors import ActionError, ConfigError, ObservationError
 from vla_ros.msg import ActionChunk as ActionChunkMsg
+from vla_ros.msg import ControlStatus, PolicyStatus
+from vla_ros.nodes import states
 from vla_ros.profile import RobotProfile
 from vla_ros.spec import ActionSpec
 from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
@@ -27,7 +30,21 @@ ENCODINGS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "rgba8": (0, 1, 2), "bgra8": 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 COMMAND_TYPES = {"joint_trajectory": JointTrajectory, "position": Float64MultiArray, "velocity": Float64MultiArray,
                  "twist": TwistStamped}
+POLICY_STATES = {states.WAITING: PolicyStatus.WAITING, states.RUNNING: PolicyStatus.RUNNING,
+                 states.REFUSED: PolicyStatus.REFUSED, states.STALE: PolicyStatus.STALE,
+                 states.FAILED: PolicyStatus.FAILED}
+CONTROL_STATES = {states.IDLE: ControlStatus.IDLE, states.EXECUTING: ControlStatus.EXECUTING,
+                  states.HOLDING: ControlStatus.HOLDING, states.STOPPED: ControlStatus.STOPPED,
+                  states.FAILED: ControlStatus.FAILED}
+OUTCOMES = {states.SUCCEEDED: ExecuteInstruction.Result.SUCCEEDED, states.REFUSED: ExecuteInstruction.Result.REFUSED,
+            states.TIMED_OUT: ExecuteInstruction.Result.TIMED_OUT, states.CANCELED: ExecuteInstruction.Result.CANCELED,
+            states.HALTED: ExecuteInstruction.Result.HALTED}
 MAX_WORDS = 1000  # characters of an instruction
+
+
+def state_name(table: dict[str, int], number: int) -> str:
+    """The word for a state's number in a message; 'unknown' for one that a newer node may send."""
+    return next((name for name, value in table.items() if value == number), "unknown")
 
 
 # Time and words
@@ -88,7 +105,7 @@ def compressed_array(message: CompressedImage) -> np.ndarray:
         except cv2.error as error:
             raise ObservationError("encoding", f"image cannot be decoded: {error.err}") from error
     if bgr is None:
-        raise ObservationError("encoding", f"{data.size} bytes of format '{message.format}' are not a jpeg or png image")
+        raise ObservationError("encoding", f"{data.size} bytes of format '{message.format}' are no jpeg or png image")
     return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
@@ -189,7 +206,7 @@ def check_values(values: np.ndarray, spec: ActionSpec) -> None:
 # Commands
 
 def joint_order(profile: RobotProfile) -> tuple[str, ...]:
-    """The joints of a command, in the order of a Float64MultiArray: the arm's, then the gripper's if actions move it."""
+    """The joints of a command, in the order of a Float64MultiArray: the arm's, then the gripper's if it is moved."""
     fingers = profile.gripper.joints if profile.gripper and "gripper" in profile.action.names else ()
     return profile.joints + fingers
 
@@ -236,7 +253,7 @@ def command_from(message, profile: RobotProfile) -> Command:
 
 def trajectory_row(message: JointTrajectory) -> list[float]:
     if len(message.points) != 1:
-        raise ActionError("points", f"trajectory of {len(message.points)} points; this interface is streamed, one at a time")
+        raise ActionError("points", f"{len(message.points)} points; this interface is streamed, one at a time")
     if nanoseconds(message.points[0].time_from_start) <= 0:
         raise ActionError("points", "the trajectory's point lies in the past")
     return message.points[0].positions

@@ -21,8 +21,9 @@ class Diagnostics:
 
     def publish(self) -> None:
         level, message, figures = self._report()
+        values = [KeyValue(key=key, value=text(value)) for key, value in figures.items()]
         status = DiagnosticStatus(level=level, name=self._node.get_fully_qualified_name().lstrip("/"), message=message,
-                                  hardware_id=self._hardware, values=[KeyValue(key=k, value=text(v)) for k, v in figures.items()])
+                                  hardware_id=self._hardware, values=values)
         array = DiagnosticArray(status=[status])
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(array)

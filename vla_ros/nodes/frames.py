@@ -35,7 +35,8 @@ class LinkTree:
     """The joints of a URDF: those that move and those that do not."""
 
     def __init__(self, urdf: str):
-        joints = [joint_of(element) for element in ElementTree.fromstring(urdf).iter("joint") if element.find("parent") is not None]
+        elements = ElementTree.fromstring(urdf).iter("joint")
+        joints = [joint_of(element) for element in elements if element.find("parent") is not None]
         self.fixed = [j for j in joints if j.kind == "fixed"]
         self.moving = [j for j in joints if j.kind in ("revolute", "continuous", "prismatic")]
         children = {j.child for j in joints}

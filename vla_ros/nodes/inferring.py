@@ -15,6 +15,7 @@ from typing import Any
 from vla_ros.chunking import check_chunk
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.nodes.pairing import Pairing, Part
+from vla_ros.nodes.states import FAILED, REFUSED, RUNNING, STALE, WAITING
 from vla_ros.nodes.statistics import Stages, Window
 from vla_ros.observing import Observer, check_times
 from vla_ros.policy import Policy
@@ -22,7 +23,6 @@ from vla_ros.profile import RobotProfile
 from vla_ros.types import ActionChunk, JointState
 
 JOINTS = "joints"
-WAITING, RUNNING, REFUSED, STALE, FAILED = "waiting", "running", "refused", "stale", "failed"
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,13 @@ def declare(node, table: tuple[Parameter, ...]) -> SimpleNamespace:
     """The values of a node's parameters by name. Raises ConfigError or UnknownNameError for what is not valid."""
     values = {}
     for parameter in table:
+        name = parameter.name
         try:
-            values[parameter.name] = node.declare_parameter(parameter.name, parameter.default, parameter.descriptor()).value
+            values[name] = node.declare_parameter(name, parameter.default, parameter.descriptor()).value
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             reach = f" from {parameter.low:g} to {parameter.high:g}" if parameter.low is not None else ""
-            raise ConfigError(f"parameter {parameter.name} must be a {type(parameter.default).__name__}{reach}: "
+            raise ConfigError(f"parameter {name} must be a {type(parameter.default).__name__}{reach}: "
                               f"{parameter.description}") from error
-        if parameter.choices and values[parameter.name] not in parameter.choices:
-            raise UnknownNameError(f"value of parameter {parameter.name}", values[parameter.name], parameter.choices)
+        if parameter.choices and values[name] not in parameter.choices:
+            raise UnknownNameError(f"value of parameter {name}", values[name], parameter.choices)
     return SimpleNamespace(**values)

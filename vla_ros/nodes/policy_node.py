@@ -16,7 +16,7 @@ from std_msgs.msg import String
 
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.msg import ActionChunk, PolicyStatus
-from vla_ros.nodes import convert, inferring, params, qos
+from vla_ros.nodes import convert, inferring, params, qos, states
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics, milliseconds
 from vla_ros.nodes.inferring import Inferring
 from vla_ros.nodes.params import Parameter
@@ -30,9 +30,6 @@ PARAMETERS = (
     Parameter("compressed", False, "subscribe to image_raw/compressed (jpeg or png) instead of image_raw"),
     params.LOCKSTEP,
 )
-STATES = {inferring.WAITING: PolicyStatus.WAITING, inferring.RUNNING: PolicyStatus.RUNNING,
-          inferring.REFUSED: PolicyStatus.REFUSED, inferring.STALE: PolicyStatus.STALE,
-          inferring.FAILED: PolicyStatus.FAILED}
 CHECK = 0.1  # [s] how often the newest observation's age is looked at when nothing arrives
 
 
@@ -123,7 +120,7 @@ class PolicyNode(Node):
         status = self.inferring.status
         if (status.state, self.inferring.instruction) != self._published and not self._closing:
             self.publish_status()
-            if status.state in (inferring.STALE, inferring.FAILED, inferring.REFUSED):
+            if status.state in (states.STALE, states.FAILED, states.REFUSED):
                 self.get_logger().warning(f"{status.state}: {status.detail}", throttle_duration_sec=1.0)
 
     def publish_status(self) -> None:
@@ -132,13 +129,14 @@ class PolicyNode(Node):
             status = work.status
             self._published = (status.state, work.instruction)
             self._statuses.publish(PolicyStatus(
-                header=convert.header(self.now()), state=STATES[status.state], policy=self.policy.name,
+                header=convert.header(self.now()), state=convert.POLICY_STATES[status.state], policy=self.policy.name,
                 instruction=work.instruction, detail=status.detail, chunks=work.chunks,
-                refused_observations=work.refusals.total(), inference_p50=work.seconds.p50, inference_p95=work.seconds.p95))
+                refused_observations=work.refusals.total(), inference_p50=work.seconds.p50,
+                inference_p95=work.seconds.p95))
 
     def _report(self):
         work = self.inferring
-        good = work.status.state in (inferring.WAITING, inferring.RUNNING)
+        good = work.status.state in (states.WAITING, states.RUNNING)
         figures = {"instruction": work.instruction, "chunks": work.chunks,
                    **{f"refused: {reason}": count for reason, count in work.refusals.items()},
                    **milliseconds(work.stages.figures())}

@@ -38,7 +38,8 @@ PARAMETERS = (
     Parameter("overview", False, "also publish camera/overview/image_raw, a view for people"),
     Parameter("overview_width", 480, "[px]", 16, 4096),
     Parameter("overview_height", 360, "[px]", 16, 4096),
-    Parameter("command_timeout", 0.5, "[s] simulated, after which a velocity command in real time is not held on", 0.0, 60.0),
+    Parameter("command_timeout", 0.5, "[s] simulated, after which a velocity command is not held on, in real time",
+              0.0, 60.0),
 )
 MAX_LAG = 0.25  # [s] of wall time that the simulation may be behind and still catch up
 FRAMES_RATE = 20.0  # [Hz] simulated, of /tf in real time
@@ -183,9 +184,9 @@ class SimNode(Node):
     def _command_in_force(self):
         """As controllers do: position targets stay, velocities end when no more come."""
         held = isinstance(self.command, JointCommand) and self.command.positions
-        if self.command is not None and not held and self.now - self.command_stamp > self.params.command_timeout * SECOND:
-            return None
-        return self.command
+        if self.command is None or held:
+            return self.command
+        return self.command if self.now - self.command_stamp <= self.params.command_timeout * SECOND else None
 
     def _report(self):
         wall = max(time.monotonic() - self._begin + self.lost, 1e-9)

@@ -73,7 +73,8 @@ class SimTopics:
         for name, image in world.observe().images.items():
             camera, frame = self.profile.cameras[name], optical(name)
             self._images[name].publish(convert.image_message(image, stamp, frame))
-            self._infos[name].publish(convert.camera_info(intrinsics(camera), camera.width, camera.height, stamp, frame))
+            info = convert.camera_info(intrinsics(camera), camera.width, camera.height, stamp, frame)
+            self._infos[name].publish(info)
 
     def overview(self, world: World, stamp: int, width: int, height: int) -> None:
         """A view for people; policies do not read it."""
@@ -82,9 +83,9 @@ class SimTopics:
         self._images[OVERVIEW].publish(convert.image_message(image, stamp, OVERVIEW))
 
     def task_state(self, world: World, stamp: int, episode: int) -> None:
-        progress = world.progress
+        progress, scene = world.progress, world.scene
         self._state.publish(TaskState(
-            header=convert.header(stamp), task=world.task.name, seed=world.scene.seed, instruction=world.scene.instruction,
+            header=convert.header(stamp), task=world.task.name, seed=scene.seed, instruction=scene.instruction,
             success=progress.success, distance=progress.distance, elapsed=world.stamp / 1e9,
             steps=round(world.stamp * self.profile.control_rate / 1e9), episode=episode,
             time_limit=float(world.task.time_limit)))

@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vla_ros.nodes import commanding, inferring
+from vla_ros.nodes.states import CANCELED, EXECUTING, FAILED, HALTED, REFUSED, STOPPED, SUCCEEDED, TIMED_OUT
 from vla_ros.nodes.statistics import Stages
 
-SUCCEEDED, REFUSED, TIMED_OUT, CANCELED, HALTED = "succeeded", "refused", "timed out", "canceled", "halted"
 POLICY, CONTROL, SIMULATION = "policy node", "control node", "simulation"
 GRACE = 1.0  # [s] steady: a failure that lasts as long ends the execution; a single refused chunk does not
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a node said last. state: of inferring.py or commanding.py; arrival: [s] steady."""
+    """What a node said last. state: of py or py; arrival: [s] steady."""
 
     state: str
     instruction: str
@@ -129,19 +128,19 @@ class Execution:
                                    for r in (board.policy, board.control))
         elif board.holds(self.instruction):
             self.running = True
-        if board.control is not None and board.control.state == commanding.STOPPED:
+        if board.control is not None and board.control.state == STOPPED:
             return Verdict(HALTED, board.control.detail)
         if not self.running and now - self.begun > self.silence:
             slow = [n for n, r in ((POLICY, board.policy), (CONTROL, board.control))
                     if r is None or r.instruction != self.wanted]
-            return Verdict(HALTED, f"the {' and the '.join(slow)} did not take the instruction within {self.silence:g} s")
+            return Verdict(HALTED, f"no instruction taken within {self.silence:g} s by the {' and the '.join(slow)}")
         return None
 
     def _disturbed(self, now: float) -> Verdict | None:
         policy, control = self.board.policy, self.board.control
-        if control.state == commanding.STOPPED:
+        if control.state == STOPPED:
             return Verdict(HALTED, control.detail)
-        if policy.state == inferring.REFUSED and policy.instruction == self.instruction:
+        if policy.state == REFUSED and policy.instruction == self.instruction:
             return Verdict(REFUSED, policy.detail)
         for name, report in ((POLICY, policy), (CONTROL, control)):
             if report.instruction and report.instruction != self.instruction:
@@ -149,7 +148,7 @@ class Execution:
             if not report.instruction:
                 return Verdict(HALTED, f"the {name} no longer has the instruction in force")
         failed = next((f"{n}: {r.detail}" for n, r in ((POLICY, policy), (CONTROL, control))
-                       if r.state in (inferring.FAILED, commanding.FAILED)), "")
+                       if r.state == FAILED), "")
         if not failed:
             self._failing = None
         elif self._failing is None:
@@ -176,7 +175,7 @@ class Execution:
         """waiting, running or holding"""
         if self.first is None or self.board.control is None:
             return "waiting"
-        return "running" if self.board.control.state == commanding.EXECUTING else "holding"
+        return "running" if self.board.control.state == EXECUTING else "holding"
 
     @property
     def progress(self) -> float:

@@ -29,6 +29,7 @@ from vla_ros.training.losses import batch_loss
 from vla_ros.training.trainer import train_stage
 from vla_ros.transforms import QuantileNormaliser
 
+SETTINGS_FILE = "training.json"  # beside the weights: what they were trained with
 SETTINGS = ("robot", "seed", "demos", "model", "look", "act", "corrections")
 
 
@@ -120,8 +121,9 @@ class Run:
         train_stage(model, name, settings, self.seed, self.folder, loss_of)
 
     def _export(self, model: VlaModel) -> None:
-        save_checkpoint(self.folder / "checkpoint", model, self.tokenizer)
-        (self.folder / "settings.json").write_text(json.dumps(self.settings, indent=1))
+        out = self.folder / "checkpoint"
+        save_checkpoint(out, model, self.tokenizer)
+        (out / SETTINGS_FILE).write_text(json.dumps(self.settings, indent=1))
 
 
 def vocabulary_texts() -> list[str]:

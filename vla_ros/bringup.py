@@ -1,0 +1,171 @@
+"""Which processes make up a system, and with which parameters: read by the launch files and `vla up`. No ROS here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.profile import load_profile
+
+PARENT = "VLA_ROS_PARENT"  # environment: process id without which a node does not go on
+ENVIRONMENT = {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}  # unless the user set it: the default loses images
+
+
+@dataclass(frozen=True)
+class Process:
+    """One node in a process of its own.
+
+    name:       of the node and of its executable; module: what `python -m` runs.
+    parameters, remappings: as ROS 2 understands them.
+    ready:      (kind, name): 'topic' that it publishes on, or 'action' that it serves, once it is ready.
+    """
+
+    name: str
+    parameters: Mapping[str, bool | int | float | str]
+    ready: tuple[str, str]
+    remappings: tuple[tuple[str, str], ...] = ()
+    namespace: str = ""
+
+    @property
+    def module(self) -> str:
+        return f"vla_ros.nodes.{self.name}"
+
+    def ros_arguments(self) -> list[str]:
+        """What follows the executable."""
+        pairs = [("-p", f"{name}:={literal(value)}") for name, value in self.parameters.items()]
+        pairs += [("-r", f"{old}:={new}") for old, new in self.remappings]
+        if self.namespace:
+            pairs.append(("-r", f"__ns:=/{self.namespace.strip('/')}"))
+        return ["--ros-args", *(word for pair in pairs for word in pair)]
+
+
+@dataclass(frozen=True)
+class SystemDescription:
+    """Processes that run together; environment: for all of them, where the user has not set it."""
+
+    name: str
+    processes: tuple[Process, ...]
+    namespace: str = ""
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a launch file, and an option of `vla up`."""
+
+    name: str
+    default: bool | int | float | str
+    description: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def option(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    def parse(self, value):
+        """`value`, which may be text, in the type of the default. Raises ConfigError or UnknownNameError."""
+        if isinstance(value, str) and not isinstance(self.default, str):
+            value = self._parse_text(value)
+        if self.choices and value not in self.choices:
+            raise UnknownNameError(self.name, value, self.choices)
+        return type(self.default)(value)
+
+    def _parse_text(self, text: str):
+        kind = type(self.default)
+        try:
+            return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (ValueError, KeyError) as error:
+            raise ConfigError(f"{self.name} must be {'true or false' if kind is bool else kind.__name__}, "
+                              f"is '{text}': {self.description}") from error
+
+
+ROBOT = Argument("robot", "panda", "robot profile: a shipped name (panda, husky) or a YAML file")
+POLICY = Argument("policy", "native", "policy: native, hold, replay:FILE.npz, or a checkpoint's folder")
+NAMESPACE = Argument("namespace", "", "namespace of the nodes and their topics")
+REMAP = Argument("remap", "", "topics under other names: FROM:=TO, several separated by blanks")
+TIME_LIMIT = Argument("time_limit", 30.0, "[s] ROS time, of an instruction that is given without a limit")
+SIM_ARGUMENTS = (
+    ROBOT, POLICY,
+    Argument("task", "", "task family to begin with; empty: the robot's first"),
+    Argument("seed", 0, "seed of the first layout"),
+    Argument("mode", "realtime", "simulated time follows wall time, or waits for each command",
+             ("realtime", "lockstep")),
+    Argument("factor", 1.0, "simulated seconds a second, in real time"),
+    Argument("world", "bullet", "physics and cameras, or a mock that tracks perfectly", ("bullet", "mock")),
+    Argument("execute_steps", 4, "action steps between two observations, in lockstep"),
+    Argument("camera_rate", 0.0, "[Hz] simulated, of camera images in real time; 0: the policy's rate"),
+    Argument("overview", False, "also publish camera/overview/image_raw, a view for people"),
+    TIME_LIMIT, NAMESPACE, REMAP,
+)
+ROBOT_ARGUMENTS = (
+    ROBOT, POLICY,
+    Argument("compressed", False, "camera images come on image_raw/compressed (jpeg or png)"),
+    Argument("use_sim_time", False, "time comes from /clock: for a robot in another simulator, or from a bag"),
+    TIME_LIMIT, NAMESPACE, REMAP,
+)
+
+
+def sim_system(**values) -> SystemDescription:
+    """A simulated robot and all nodes. Arguments: SIM_ARGUMENTS."""
+    a = parsed(SIM_ARGUMENTS, values)
+    lockstep = a["mode"] == "lockstep"
+    sim = Process("sim_node", {"robot": a["robot"], "task": a["task"], "seed": a["seed"], "world": a["world"],
+                               "mode": a["mode"], "factor": a["factor"], "execute_steps": a["execute_steps"],
+                               "camera_rate": a["camera_rate"], "overview": a["overview"]}, ("topic", "sim/task_state"))
+    factor = 1.0 if lockstep else a["factor"]
+    nodes = command_path(a, {"use_sim_time": True, "lockstep": lockstep},
+                         {"factor": factor, "execute_steps": a["execute_steps"]})
+    return system("sim", (sim, *nodes), a)
+
+
+def robot_system(**values) -> SystemDescription:
+    """The nodes alone, for a robot whose drivers run elsewhere. Arguments: ROBOT_ARGUMENTS."""
+    a = parsed(ROBOT_ARGUMENTS, values)
+    nodes = command_path(a, {"use_sim_time": a["use_sim_time"]}, {})
+    policy = replace(nodes[0], parameters=nodes[0].parameters | {"compressed": a["compressed"]})
+    return system("robot", (policy, *nodes[1:]), a)
+
+
+SYSTEMS: dict[str, tuple[Callable[..., SystemDescription], tuple[Argument, ...]]] = {
+    "sim": (sim_system, SIM_ARGUMENTS), "robot": (robot_system, ROBOT_ARGUMENTS)}
+
+
+def command_path(a: dict, shared: dict, control: dict) -> tuple[Process, ...]:
+    """The nodes from observation to command: policy, control, task."""
+    robot = {"robot": a["robot"]}
+    return (Process("policy_node", robot | {"policy": a["policy"]} | shared, ("topic", "vla/policy_status")),
+            Process("control_node", robot | control | shared, ("topic", "vla/control_status")),
+            Process("task_node", {"time_limit": a["time_limit"]} | shared, ("action", "vla/execute")))
+
+
+def system(name: str, processes: tuple[Process, ...], a: dict) -> SystemDescription:
+    load_profile(a["robot"])  # a misspelt robot is one error here, rather than one from every node
+    remappings = tuple(remapping(word) for word in a["remap"].split())
+    named = tuple(replace(p, remappings=remappings, namespace=a["namespace"]) for p in processes)
+    return SystemDescription(name, named, a["namespace"])
+
+
+def remapping(text: str) -> tuple[str, str]:
+    old, separator, new = text.partition(":=")
+    if not (separator and old and new):
+        raise ConfigError(f"remap '{text}' is not of the form FROM:=TO")
+    return old, new
+
+
+def parsed(arguments: tuple[Argument, ...], values: Mapping) -> dict:
+    """All arguments by name: given or default, each in its type."""
+    known = {argument.name: argument for argument in arguments}
+    for name in values:
+        if name not in known:
+            raise UnknownNameError("argument", name, known)
+    return {name: argument.parse(values.get(name, argument.default)) for name, argument in known.items()}
+
+
+def literal(value: bool | int | float | str) -> str:
+    """A parameter's value as YAML; text is quoted, so that it stays text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)

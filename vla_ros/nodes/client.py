@@ -1,0 +1,184 @@
+"""A client of a running system: waits until it is ready, resets the simulated task, gives instructions.
+
+Has a context of its own, so that a command, a test or an evaluation may use several, one after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import rclpy
+from rclpy.action import ActionClient
+from std_msgs.msg import Bool, String
+
+from vla_ros.action import ExecuteInstruction
+from vla_ros.bringup import SystemDescription
+from vla_ros.errors import ActionError, SimulationError, VlaError
+from vla_ros.msg import ControlStatus, PolicyStatus, TaskState
+from vla_ros.nodes import qos
+from vla_ros.nodes.convert import OUTCOMES, nanoseconds, state_name
+from vla_ros.nodes.running import make_executor
+from vla_ros.srv import ResetTask
+
+TOPICS = {"sim/task_state": (TaskState, qos.TASK_STATE), "vla/policy_status": (PolicyStatus, qos.STATUS),
+          "vla/control_status": (ControlStatus, qos.STATUS)}
+CANCEL_WAIT = 5.0  # [s] that a canceled goal may take to end
+
+
+class NoSystemError(VlaError):
+    """Nothing answers."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A task that was laid out anew. time_limit: [s] simulated; stamp: [ns] ROS time of its first moment."""
+
+    task: str
+    instruction: str
+    time_limit: float
+    stamp: int
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """phase: waiting, running, holding; progress: 0 to 1; elapsed: [s] ROS time; latency: [s]; text: of the model."""
+
+    phase: str
+    progress: float
+    elapsed: float
+    latency: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Executed:
+    """How an instruction ended: outcome of states.py; duration [s] ROS time; first_chunk [s] wall time;
+    stages: (p50, p95) [s] by name."""
+
+    outcome: str
+    message: str
+    duration: float
+    first_chunk: float
+    chunks: int
+    stages: Mapping[str, tuple[float, float]]
+
+
+class Client:
+    """domain: ROS domain id, None for the environment's. Use it in a `with` statement, from one thread."""
+
+    def __init__(self, name: str = "vla_client", namespace: str = "", domain: int | None = None):
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=domain)
+        self.node = rclpy.create_node(name, namespace=namespace, context=self._context, start_parameter_services=False,
+                                      enable_rosout=False)
+        self._executor = make_executor(self._context)
+        self._executor.add_node(self.node)
+        self._action = ActionClient(self.node, ExecuteInstruction, "vla/execute")
+        self._reset = self.node.create_client(ResetTask, "sim/reset")
+        self._instruction = self.node.create_publisher(String, "vla/instruction", qos.REQUEST)
+        self._stop = self.node.create_publisher(Bool, "vla/stop", qos.REQUEST)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._action.destroy()
+        self._executor.shutdown(timeout_sec=1.0)
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+    def subscribe(self, kind, topic: str, callback, profile=qos.SENSOR) -> None:
+        """callback runs whenever this client waits for something."""
+        self.node.create_subscription(kind, topic, callback, profile)
+
+    def spin_until(self, condition: Callable[[], bool], timeout: float,
+                   watch: Callable[[], None] | None = None) -> bool:
+        """Handles messages until the condition holds; False after `timeout` [s]. watch: called often, may raise."""
+        end = time.monotonic() + timeout
+        while not condition():
+            if watch is not None:
+                watch()
+            if time.monotonic() > end:
+                return False
+            self._executor.spin_once(timeout_sec=0.05)
+        return True
+
+    def wait_ready(self, system: SystemDescription, timeout: float = 60.0,
+                   watch: Callable[[], None] | None = None) -> None:
+        """Returns when every process of the system has shown that it is ready, or raises NoSystemError."""
+        waiting, subscriptions = {}, []
+        for process in system.processes:
+            kind, name = process.ready
+            if kind == "topic":
+                waiting[process.name] = seen = []
+                subscriptions.append(self.node.create_subscription(TOPICS[name][0], name, seen.append, TOPICS[name][1]))
+        ready = self.spin_until(lambda: all(waiting.values()) and self._action.server_is_ready(), timeout, watch)
+        for subscription in subscriptions:
+            self.node.destroy_subscription(subscription)
+        if not ready:
+            late = [name for name, seen in waiting.items() if not seen]
+            late += [] if self._action.server_is_ready() else ["task_node"]
+            raise NoSystemError(f"not ready within {timeout:g} s: {', '.join(late)}")
+
+    def reset(self, task: str = "", seed: int = 0, timeout: float = 30.0) -> Layout:
+        """Lays the simulated task out anew. Raises SimulationError with the valid names."""
+        if not self.spin_until(self._reset.service_is_ready, timeout):
+            raise NoSystemError("no simulator offers sim/reset: start one with `vla up sim`")
+        answer = self._wait(self._reset.call_async(ResetTask.Request(task=task, seed=seed)), timeout, "sim/reset")
+        if not answer.success:
+            raise SimulationError(answer.message)
+        return Layout(answer.task, answer.instruction, answer.time_limit, nanoseconds(answer.stamp))
+
+    def execute(self, instruction: str, time_limit: float = 0.0, feedback: Callable[[Feedback], None] | None = None,
+                canceled: Callable[[], bool] | None = None, watch: Callable[[], None] | None = None,
+                timeout: float = 5.0) -> Executed:
+        """Gives an instruction and follows it to its end. time_limit: [s] ROS time, 0: the task node's default.
+
+        canceled: when it becomes true the goal is canceled, and how that ended is returned. timeout: [s] to find a
+        running system.
+        """
+        if not self.spin_until(self._action.server_is_ready, timeout, watch):
+            raise NoSystemError("no running system offers vla/execute: start one with `vla up sim` or `vla up robot`")
+        request = ExecuteInstruction.Goal(instruction=instruction, time_limit=float(time_limit))
+        goal = self._wait(self._action.send_goal_async(request, self._feedback(feedback)), timeout, "vla/execute")
+        if not goal.accepted:
+            raise ActionError("goal", "rejected: it needs words, and a time limit that is not negative")
+        result = goal.get_result_async()
+        wanted = canceled or (lambda: False)
+        self.spin_until(lambda: result.done() or wanted(), float("inf"), watch)
+        if not result.done():
+            goal.cancel_goal_async()
+            self._wait(result, CANCEL_WAIT, "canceling")
+        return executed(result.result().result)
+
+    def instruct(self, words: str) -> None:
+        """Gives an instruction that nobody follows: publishes vla/instruction."""
+        self._instruction.publish(String(data=words))
+
+    def stop(self, latch: bool = True) -> None:
+        """Publishes vla/stop."""
+        self._stop.publish(Bool(data=latch))
+
+    def _wait(self, future, timeout: float, what: str):
+        if not self.spin_until(future.done, timeout):
+            raise NoSystemError(f"no answer from {what} within {timeout:g} s")
+        return future.result()
+
+    @staticmethod
+    def _feedback(callback):
+        if callback is None:
+            return None
+        return lambda message: callback(Feedback(
+            message.feedback.phase, message.feedback.progress, message.feedback.elapsed, message.feedback.latency,
+            message.feedback.text))
+
+
+def executed(result: ExecuteInstruction.Result) -> Executed:
+    stages = dict(zip(result.stages, zip(result.p50, result.p95, strict=True), strict=True))
+    return Executed(state_name(OUTCOMES, result.outcome), result.message, result.duration, result.first_chunk,
+                    result.chunks, stages)

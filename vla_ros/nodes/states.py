@@ -1,0 +1,10 @@
+"""The states that nodes report, as words. convert.py knows their numbers in the messages."""
+
+# vla/policy_status
+WAITING, RUNNING, REFUSED, STALE = "waiting", "running", "refused", "stale"
+# vla/control_status
+IDLE, EXECUTING, HOLDING, STOPPED = "idle", "executing", "holding", "stopped"
+# both
+FAILED = "failed"
+# the outcome of vla/execute
+SUCCEEDED, TIMED_OUT, CANCELED, HALTED = "succeeded", "timed out", "canceled", "halted"  # and REFUSED

@@ -1,0 +1,146 @@
+"""System: the processes of a SystemDescription, started, watched and ended together. Only its client needs ROS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from vla_ros.bringup import PARENT, Process, SystemDescription
+from vla_ros.errors import VlaError
+
+GRACE = 3.0  # [s] that processes have to end by themselves
+TAIL = 15  # lines of output that are kept of each
+
+
+class ProcessError(VlaError):
+    """A process of the system ended by itself."""
+
+    exit_code = 1
+
+
+class Running:
+    """One process and the thread that reads its output. It gets a session of its own: Ctrl-C reaches us alone."""
+
+    def __init__(self, process: Process, environment: dict[str, str], output: Callable[[str, str], None]):
+        self.name = process.name
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self._output = output
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", process.module, *process.ros_arguments()], env=environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
+            start_new_session=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.child.stdout:
+            self.tail.append(line.rstrip("\n"))
+            self._output(self.name, self.tail[-1])
+
+    def ended(self) -> bool:
+        return self.child.poll() is not None
+
+    def signal(self, number: int) -> None:
+        """To the whole session of the process; one that is gone already is not an error."""
+        try:
+            os.killpg(self.child.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def join(self, timeout: float) -> None:
+        self._reader.join(timeout)
+        self.child.stdout.close()
+
+
+class System:
+    """Use it in a `with` statement: on leaving it nothing of it runs any more.
+
+    output: gets (process name, line) from a thread; the default discards (the last lines are in errors).
+    environment: for the processes, over the description's; domain: ROS domain id, None for the environment's.
+    """
+
+    def __init__(self, description: SystemDescription, output: Callable[[str, str], None] | None = None,
+                 domain: int | None = None, environment: dict[str, str] | None = None):
+        self.description, self.domain = description, domain
+        self._output = output or (lambda name, line: None)
+        own = {PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+        if domain is not None:
+            own["ROS_DOMAIN_ID"] = str(domain)
+        self._environment = {**description.environment, **os.environ, **(environment or {}), **own}
+        self.processes: list[Running] = []
+
+    def start(self) -> System:
+        for process in self.description.processes:
+            self.processes.append(Running(process, self._environment, self._output))
+        return self
+
+    def __enter__(self) -> System:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, *error) -> None:
+        self.stop()
+
+    def check(self) -> None:
+        """Raises ProcessError, naming it and its last words, when a process has ended."""
+        for running in self.processes:
+            if running.ended():
+                running.join(1.0)
+                code = running.child.returncode
+                how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                last = next((line for line in reversed(running.tail) if line.strip()), "no output")
+                raise ProcessError(f"{running.name} {how}: {last}")
+
+    def wait_ready(self, timeout: float = 60.0, watch: Callable[[], None] | None = None) -> None:
+        """Returns when every node is ready; raises ProcessError or NoSystemError. watch: called often, may raise."""
+        with self.client("vla_ready") as client:
+            client.wait_ready(self.description, timeout, watch or self.check)
+
+    def client(self, name: str = "vla_client"):
+        """A Client in the system's domain and namespace."""
+        from vla_ros.nodes.client import Client
+        with self._transports():
+            return Client(name, self.description.namespace, self.domain)
+
+    def _transports(self):
+        return Overlay({name: self._environment[name] for name in self.description.environment})
+
+    def stop(self) -> None:
+        """Ends all processes: asks first, and kills what is left after a while."""
+        for running in self.processes:
+            running.signal(signal.SIGTERM)
+        end = time.monotonic() + GRACE
+        while time.monotonic() < end and not all(running.ended() for running in self.processes):
+            time.sleep(0.02)
+        for running in self.processes:
+            running.signal(signal.SIGKILL)
+            running.child.wait()
+            running.join(1.0)
+        self.processes = []
+
+
+class Overlay:
+    """Environment variables for the time of a `with` statement: what a participant is made with in this process."""
+
+    def __init__(self, values: dict[str, str]):
+        self._values, self._before = values, {}
+
+    def __enter__(self) -> None:
+        self._before = {name: os.environ.get(name) for name in self._values}
+        os.environ.update(self._values)
+
+    def __exit__(self, *error) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
