@@ -66,7 +66,7 @@ help:  ## this list
 	@touch $@
 
 .venv/.installed: .venv/.ros-$(ROS) pyproject.toml constraints.txt scripts/requirements.py scripts/prepare_prefix.py
-	@echo "vla_ros: installing Python packages (a few minutes the first time)"
+	@echo "vla_ros: installing Python packages (minutes the first time; many where PyBullet must be compiled: Python 3.12 on)"
 	.venv/bin/python scripts/requirements.py $(GROUPS) > .venv/requirements.txt
 	.venv/bin/python -m pip install -qq --disable-pip-version-check -r .venv/requirements.txt -c constraints.txt
 	$(if $(filter pypi,$(ROS)),.venv/bin/python scripts/prepare_prefix.py)

@@ -45,7 +45,8 @@ def measure(task_name: str, policy_name: str, count: int) -> dict:
     whole = sum(spent["episode"])
     stages = {name: figures(seconds) | {"share": sum(seconds) / whole} for name, seconds in spent.items()}
     stages["rest"] = {"share": 1 - sum(s["share"] for name, s in stages.items() if name != "episode")}
-    return {"task": task_name, "policy": policy_name, "episodes": count, "stages": stages, "real_time_factor": simulated / whole}
+    return {"task": task_name, "policy": policy_name, "episodes": count, "stages": stages,
+            "real_time_factor": simulated / whole}
 
 
 def main() -> int:

@@ -28,8 +28,9 @@ def outcome(task="reach", seed=0, ending="success", seconds=2.0) -> Outcome:
     return Outcome(task, seed, "touch the red cube", ending == "success", ending, seconds, 0.01)
 
 
-@pytest.mark.parametrize("successes,n,low,high", [(10, 10, 0.7225, 1.0), (0, 10, 0.0, 0.2775), (95, 100, 0.8882, 0.9785),
-                                                  (50, 100, 0.4038, 0.5962), (1, 1, 0.2065, 1.0)])
+@pytest.mark.parametrize("successes,n,low,high", [
+    (10, 10, 0.7225, 1.0), (0, 10, 0.0, 0.2775), (95, 100, 0.8882, 0.9785), (50, 100, 0.4038, 0.5962),
+    (1, 1, 0.2065, 1.0)])
 def test_wilson_agrees_with_published_values(successes, n, low, high):
     assert wilson(successes, n) == pytest.approx((low, high), abs=1e-4)
 
@@ -100,10 +101,11 @@ def test_a_run_of_something_else_begins_anew(tmp_path):
 
 
 def test_agreement_names_each_episode_that_ends_otherwise():
-    ours = [outcome(seed=0), outcome(seed=1, ending="time")]
-    theirs = {("reach", 0): outcome(seed=0, seconds=9.0), ("reach", 1): outcome(seed=1)}
+    ours = [outcome(seed=0), outcome(seed=1, ending="time"), outcome(seed=2)]
+    theirs = {("reach", 0): outcome(seed=0, seconds=9.0), ("reach", 1): outcome(seed=1), ("reach", 2): outcome(seed=2)}
     made = agreement(ours, theirs)
-    assert (made["same"], made["n"]) == (1, 2) and made["differences"] == ["reach 1: time (2.00 s), in process success (2.00 s)"]
+    assert (made["n"], made["same"], made["same_moment"]) == (3, 2, 1)
+    assert made["differences"] == ["reach 1: time after 2.00 s, in process success after 2.00 s"]
 
 
 def test_the_outcomes_do_not_depend_on_the_number_of_workers():
@@ -158,8 +160,8 @@ def test_an_mp4_opens_with_its_frames_and_an_even_size(tmp_path):
     assert len(shown) == 10
     for got, sent in zip(shown, frames(), strict=True):
         np.testing.assert_allclose(got.mean(), sent.mean(), atol=6)
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", tmp_path / "a" / "episode.mp4", "-f", "null", "-"],
-                   check=True)
+    play = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", tmp_path / "a" / "episode.mp4", "-f", "null", "-"]
+    subprocess.run(play, check=True)
 
 
 @given(st.integers(1, 40))

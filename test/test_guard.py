@@ -18,9 +18,9 @@ HOME = joint_state(PANDA).positions
 STILL = TwistCommand(0.0, 0.0)
 BAD = [np.nan, np.inf, -np.inf]
 
-targets = st.lists(number(5.0), min_size=len(NAMES), max_size=len(NAMES)).map(lambda v: dict(zip(NAMES, v, strict=True)))
-inside = st.lists(st.floats(0, 1), min_size=len(NAMES), max_size=len(NAMES)).map(
-    lambda share: {n: ARM.low[n] + s * (ARM.high[n] - ARM.low[n]) for n, s in zip(NAMES, share, strict=True)})
+targets = st.fixed_dictionaries({name: number(5.0) for name in NAMES})
+inside = st.fixed_dictionaries({name: st.floats(0, 1) for name in NAMES}).map(
+    lambda share: {n: ARM.low[n] + s * (ARM.high[n] - ARM.low[n]) for n, s in share.items()})
 
 
 @given(targets, inside)

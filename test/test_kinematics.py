@@ -27,7 +27,8 @@ def bullet():
     pb = pytest.importorskip("pybullet")
     client = pb.connect(pb.DIRECT)
     body = pb.loadURDF(str(PANDA.urdf_path()), useFixedBase=True, physicsClientId=client)
-    infos = [pb.getJointInfo(body, i, physicsClientId=client) for i in range(pb.getNumJoints(body, physicsClientId=client))]
+    count = pb.getNumJoints(body, physicsClientId=client)
+    infos = [pb.getJointInfo(body, i, physicsClientId=client) for i in range(count)]
     joint = {info[1].decode(): info[0] for info in infos}
     link = {info[12].decode(): info[0] for info in infos}
 

@@ -98,7 +98,8 @@ class TestHold(PolicyContract):
         moving = [i for i, name in enumerate(profile.action.names) if name != "gripper"]
         assert (values[:, moving] == 0).all()
         if profile.gripper:
-            assert values[0, profile.action.names.index("gripper")] == pytest.approx(seen.gripper / profile.gripper.open)
+            opening = values[0, profile.action.names.index("gripper")]
+            assert opening == pytest.approx(seen.gripper / profile.gripper.open)
 
 
 @ROBOTS

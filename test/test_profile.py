@@ -94,7 +94,8 @@ def test_no_number_may_be_infinite_or_not_a_number(write, robot, path, value, wr
     ("panda", {"command.interface": "twist"}), ("husky", {"command.interface": "position"}),
     ("panda", {"velocity_scale": 1.5}), ("panda", {"velocity_scale": 0.0}), ("panda", {"home": [0.0]}),
     ("panda", {"workspace.min": [1.0, 0.0, 0.0]}), ("panda", {"workspace.max": [1.0, 1.0]}),
-    ("panda", {"gripper.open": 0.0}), ("panda", {"cameras.front.width": 0}), ("panda", {"cameras.front.fov_deg": 180.0}),
+    ("panda", {"gripper.open": 0.0}), ("panda", {"cameras.front.width": 0}),
+    ("panda", {"cameras.front.fov_deg": 180.0}),
     ("panda", {"cameras.front.look_at": [0.0, 0.0]}), ("panda", {"max_observation_age": -1.0}),
     ("panda", {"chunk_timeout": -0.1}), ("panda", {"max_skew": -0.1}), ("panda", {"joints": []}),
     ("husky", {"wheels.radius": 0.0}), ("husky", {"wheels.separation": -0.5}), ("husky", {"limits.v": 0.0}),
@@ -117,7 +118,7 @@ def test_a_missing_key_is_named(write, robot, key):
         load(write, {k: v for k, v in DATA[robot].items() if k != key})
 
 
-@pytest.mark.parametrize("content", [b"", b"- a\n- b\n", b"name: [", b"\xff\xfe\x00", b"a: b: c", b"just words"], ids=str)
+@pytest.mark.parametrize("content", [b"", b"- a\n- b\n", b"name: [", b"\xff\xfe\x00", b"a: b: c", b"words"], ids=str)
 def test_a_file_that_is_no_robot(write, content):
     with pytest.raises(ConfigError, match="robot.yaml") as caught:
         load(write, content)
@@ -131,7 +132,7 @@ def test_unknown_robots_list_the_shipped_ones():
         load_profile("/nowhere/robot.yaml")
 
 
-@pytest.mark.parametrize("uri", ["package://no_such_package/a.urdf", "package://pybullet_data/no.urdf", "/no/file.urdf"])
+@pytest.mark.parametrize("uri", ["package://no_such_package/a.urdf", "package://pybullet_data/no.urdf", "/no/a.urdf"])
 def test_a_description_that_does_not_exist(uri):
     with pytest.raises(ConfigError) as caught:
         resolve_uri(uri)

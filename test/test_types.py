@@ -31,7 +31,8 @@ def test_an_attribute_cannot_be_changed():
 
 
 def test_observation_is_as_old_as_its_oldest_part():
-    made = Observation(images={}, joints=JointState({}, {}, 70), instruction="", stamps={"joints": 70, "front": 40, "wrist": 90})
+    stamps = {"joints": 70, "front": 40, "wrist": 90}
+    made = Observation(images={}, joints=JointState({}, {}, 70), instruction="", stamps=stamps)
     assert made.stamp == 40
 
 

@@ -46,7 +46,7 @@ class ChunkScheduler:
         """Raises ActionError for a chunk that is not executable or older than the one in force."""
         check_chunk(chunk, self.spec)
         if self.chunk is not None and chunk.stamp < self.chunk.stamp:
-            raise ActionError("order", f"chunk of {chunk.stamp} ns is older than the one in force, {self.chunk.stamp} ns")
+            raise ActionError("order", f"chunk of {chunk.stamp} ns is older than that in force, {self.chunk.stamp} ns")
         self.chunk = chunk
 
     def at(self, now: int) -> Step | None:

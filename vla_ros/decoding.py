@@ -98,5 +98,5 @@ class BaseDecoder:
         """Nothing to forget."""
 
     def decode(self, step: Step, observed: JointState, current: JointState) -> TwistCommand:
-        values, names = step.chunk.values, step.chunk.spec.names
-        return TwistCommand(v=float(values[step.index, names.index("v")]), w=float(values[step.index, names.index("w")]))
+        row, names = step.chunk.values[step.index], step.chunk.spec.names
+        return TwistCommand(v=float(row[names.index("v")]), w=float(row[names.index("w")]))

@@ -40,7 +40,7 @@ class Observer:
 
 
 def check_times(profile: RobotProfile, stamps: Mapping[str, int], now: int) -> None:
-    """Raises ObservationError when a part is over-age at `now` [ns], from the future, or the parts lie too far apart."""
+    """Raises ObservationError when a part is over-age at `now` [ns], from the future, or too far from the others."""
     for name, stamp in stamps.items():
         age = (now - stamp) / 1e9
         if age > profile.max_observation_age:

@@ -16,6 +16,7 @@ from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.paths import ament_share, data_folder
 from vla_ros.spec import ActionSpec
 
+
 def require(holds: bool, text: str) -> None:
     """Raises ConfigError with `text` unless it holds."""
     if not holds:
@@ -136,13 +137,14 @@ class RobotProfile:
         if self.kind not in INTERFACES:
             raise UnknownNameError("robot kind", self.kind, INTERFACES)
         if self.command.interface not in INTERFACES[self.kind]:
-            raise UnknownNameError(f"command interface for an {self.kind}", self.command.interface, INTERFACES[self.kind])
+            kind = f"command interface for kind {self.kind}"
+            raise UnknownNameError(kind, self.command.interface, INTERFACES[self.kind])
         needs = {"arm": ("ee_frame", "home", "workspace"), "base": ("wheels", "limits")}[self.kind]
         missing = [key for key in needs if not getattr(self, key)]
         require(not missing, f"a robot of kind {self.kind} needs {', '.join(missing)}")
         require(self.control_rate >= 50, f"control_rate {self.control_rate} Hz must be at least 50")
         ticks = self.action.period * self.control_rate
-        require(abs(ticks - round(ticks)) < 1e-6, f"the action period must be a whole number of control periods, is {ticks}")
+        require(abs(ticks - round(ticks)) < 1e-6, f"the action period must be whole control periods, is {ticks}")
         require_positive(self, "max_observation_age", "max_skew", "chunk_timeout")
         require(0 < self.velocity_scale <= 1, f"velocity_scale {self.velocity_scale} must be above 0 and at most 1")
         require(bool(self.joints and self.cameras), "joints and cameras must not be empty")

@@ -1,4 +1,4 @@
-"""`vla demo`: a simulated robot is told something, and does it; with a video of it, and the time that each stage took."""
+"""`vla demo`: a simulated robot is told something, and does it; a video of it, and the time that each stage took."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from vla_ros.errors import ConfigError, SimulationError
 
 HELP = "start a simulated robot, tell it something, show what it did; needs no display"
 TASK, SEED = "pick", 0  # where nothing is said
-VIEW_HEIGHT = 360  # [px]
+VIEW_HEIGHT, TILE_HEIGHT = 360, 240  # [px] of the video, of one picture of the contact sheet
 READY = 120.0  # [s] that the nodes may take to start
 AFTER = 0.7  # [s] filmed after the end
 STAGES = {  # as the policy node names them; what is not here is a stage of the model
-    "age": "camera and joints to the policy node", "wait": "wait for the model", "convert": "messages to an observation",
-    "total": "camera stamp to chunk"}
+    "age": "camera and joints to the policy node", "wait": "wait for the model",
+    "convert": "messages to an observation", "total": "camera stamp to chunk"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be shown. said: the words to give, empty for those of the layout; judged: the task's predicate is about them."""
+    """said: the words to give, empty for those of the layout; judged: the task's predicate is about them."""
 
     task: str
     seed: int
@@ -32,11 +32,12 @@ class Plan:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--say", default="", help='what to do, for example "push the blue cube to the left"')
-    parser.add_argument("--task", help="task family: reach, push, pick, drive (default: the one that the words belong to)")
-    parser.add_argument("--seed", type=at_least(0), default=SEED, help="of the layout; with --say, of the first that may do")
-    parser.add_argument("--policy", default="native", help="native, hold, replay:FILE.npz or a checkpoint's folder")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder of the video and the contact sheet")
+    add = parser.add_argument
+    add("--say", default="", help='what to do, for example "push the blue cube to the left"')
+    add("--task", help="task family: reach, push, pick, drive (default: the one that the words belong to)")
+    add("--seed", type=at_least(0), default=SEED, help="of the layout; with --say, of the first that may do")
+    add("--policy", default="native", help="native, hold, replay:FILE.npz or a checkpoint's folder")
+    add("--out", type=Path, default=Path("out/demo"), help="folder of the video and the contact sheet")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from vla_ros.nodes import client as _  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"ROS 2 or the interfaces of vla_ros are not to be found: {error}; `make` builds them") from error
+        raise ConfigError(f"ROS 2 or the interfaces of vla_ros are not to be found: {error}") from error
     plan = make_plan(args.say, args.task, args.seed)
     show = Show(plan, args.policy)
     show.play()
@@ -84,7 +85,8 @@ class Show:
         plan, robot = self.plan, get_task(self.plan.task).robot
         system = sim_system(robot=robot, policy=self.policy, task=plan.task, seed=plan.seed, overview=True)
         domain, begin = own_domain(), time.monotonic()
-        print("starting " + ", ".join(p.name for p in system.processes) + (f" in ROS domain {domain}" if domain else ""), flush=True)
+        where = f" in ROS domain {domain}" if domain else ""
+        print(f"starting {', '.join(process.name for process in system.processes)}{where}", flush=True)
         with System(system, domain=domain) as processes, processes.client("vla_demo") as client:
             client.wait_ready(system, READY, processes.check)
             print(f"ready after {time.monotonic() - begin:.1f} s", flush=True)
@@ -101,7 +103,7 @@ class Show:
             watch.begin(layout)
         self.words = plan.said or layout.instruction
         print(f'{plan.task}, seed {plan.seed}: "{self.words}"', flush=True)
-        # Other words than the layout's own ask for the same, but the task node cannot know that: we watch the predicate.
+        # Other words than the layout's own that ask for the same: the task node cannot know, so we watch the predicate.
         same = plan.judged and self.words != layout.instruction
         self.result = client.execute(self.words, layout.time_limit, lambda f: line.show(progress_text(f)),
                                      (lambda: task.success is not None) if same else None, check)
@@ -121,15 +123,17 @@ class Show:
         return f"{self.result.outcome}: {self.result.message}"
 
     def save(self, folder: Path) -> None:
-        from vla_ros.evaluation.video import captioned, contact_sheet, side_by_side, write_mp4, write_png
+        from vla_ros.evaluation.video import captioned, contact_sheet, resized, side_by_side, write_mp4, write_png
         if not self.film.frames:
             raise SimulationError("no picture came from camera/overview")
         start, caption = self.film.frames[0][0], [f'"{self.words}"', self.ending]
         views = [side_by_side((overview, front), VIEW_HEIGHT) for _, overview, front in self.film.frames]
         stamps = [(stamp - start) / 1e9 for stamp, _, _ in self.film.frames]
-        write_mp4(folder / "episode.mp4", [captioned(view, [caption[0], f"{stamp:.1f} s" if stamp < self.seconds else self.ending])
-                                           for view, stamp in zip(views, stamps, strict=True)], self.film.rate)
-        write_png(folder / "contact_sheet.png", contact_sheet(views, caption))
+        shown = [captioned(view, [caption[0], f"{stamp:.1f} s" if stamp < self.seconds else self.ending])
+                 for view, stamp in zip(views, stamps, strict=True)]
+        write_mp4(folder / "episode.mp4", shown, self.film.rate)
+        small = [resized(view, TILE_HEIGHT) for view in views]
+        write_png(folder / "contact_sheet.png", contact_sheet(small, caption, columns=3, rows=3))
 
     def summary(self) -> str:
         from vla_ros.evaluation.table import milliseconds, table
@@ -137,8 +141,9 @@ class Show:
         rows = [(STAGES.get(name, f"model: {name}"), milliseconds(p50), milliseconds(p95))
                 for name, (p50, p95) in result.stages.items()]
         if control is not None and control.latency_p50:
-            rows.append(("camera stamp to command", milliseconds(control.latency_p50), milliseconds(control.latency_p95)))
-            rows.append(("control period", milliseconds(control.period_p50), milliseconds(control.period_p95)))
-        lines = [f'"{self.words}"', self.ending,
-                 f"episode {self.seconds:.2f} s simulated, {result.chunks} chunks, the first after {result.first_chunk:.2f} s"]
+            for name, p50, p95 in (("camera stamp to command", control.latency_p50, control.latency_p95),
+                                   ("control period", control.period_p50, control.period_p95)):
+                rows.append((name, milliseconds(p50), milliseconds(p95)))
+        lines = [f'"{self.words}"', self.ending, f"episode {self.seconds:.2f} s simulated, {result.chunks} chunks, "
+                                                 f"the first after {result.first_chunk:.2f} s"]
         return "\n".join([*lines, "", *([table(("stage", "p50", "p95"), rows), ""] if rows else [])])

@@ -48,7 +48,7 @@ def evaluate(todo: Sequence[Episode], policy: str, jobs: int) -> Iterator[Outcom
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise SimulationError("a worker process died, for example of too little memory: use fewer --jobs") from error
+            raise SimulationError("a worker died, for example of too little memory: use fewer --jobs") from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -33,7 +33,7 @@ def run_episode(world: World, policy: Policy, seed: int, task: Task | None = Non
                 on_step: Callable[[World, Tick], None] | None = None, controller: Controller | None = None) -> Outcome:
     """Runs `task` (or the world's own) from `seed` with the clock paused while the policy thinks.
 
-    on_step is called before every control tick with the world and the tick, for recording; controller: one to use again.
+    on_step: called before every control tick with the world and the tick, for recording; controller: one to use again.
     """
     world.reset(seed, task)
     policy.reset()

@@ -16,10 +16,11 @@ from vla_ros.evaluation.wilson import wilson
 
 
 def score(outcomes: Sequence[Outcome]) -> dict:
-    """One family of at least one episode: n, successes, rate, ci95, mean_seconds of the successful ones [s] (None without any), endings."""
+    """One family of at least one episode. mean_seconds: of the successful ones [s], None without any."""
     won = [o for o in outcomes if o.success]
     return {"n": len(outcomes), "successes": len(won), "rate": len(won) / len(outcomes),
-            "ci95": list(wilson(len(won), len(outcomes))), "mean_seconds": mean(o.seconds for o in won) if won else None,
+            "ci95": list(wilson(len(won), len(outcomes))),
+            "mean_seconds": mean(o.seconds for o in won) if won else None,
             "endings": dict(Counter(o.ending for o in outcomes).most_common())}
 
 
@@ -41,7 +42,8 @@ def as_table(made: dict) -> str:
         low, high = family["ci95"]
         seconds = f"{family['mean_seconds']:.2f} s" if family["mean_seconds"] is not None else "-"
         endings = ", ".join(f"{count} {ending}" for ending, count in family["endings"].items())
-        rows.append((name, family["n"], percent(family["rate"]), f"{percent(low)} to {percent(high)}", seconds, endings))
+        rows.append((name, family["n"], percent(family["rate"]), f"{percent(low)} to {percent(high)}",
+                     seconds, endings))
     rows.append(("mean", sum(f["n"] for f in made["families"].values()), percent(made["mean"]), "", "", ""))
     return table(("task", "n", "success", "95 % interval", "mean time", "endings"), rows)
 
@@ -75,7 +77,8 @@ class Journal:
         if same:
             self.outcomes = {(o["task"], o["seed"]): Outcome(**o) for o in lines[1:]}
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text("".join(json.dumps(line) + "\n" for line in [self.facts, *map(asdict, self.outcomes.values())]))
+        kept = [self.facts, *map(asdict, self.outcomes.values())]
+        self.file.write_text("".join(json.dumps(line) + "\n" for line in kept))
         return same
 
     def add(self, outcome: Outcome) -> None:
@@ -102,8 +105,13 @@ def read_lines(file: Path) -> list[dict]:
 
 
 def agreement(outcomes: Sequence[Outcome], others: dict[tuple[str, int], Outcome]) -> dict:
-    """How many of `outcomes` end as the other run of the same task and seed did, and a line for each that does not."""
-    differ = [(o, others[o.task, o.seed]) for o in outcomes if o.ending != others[o.task, o.seed].ending]
-    return {"same": len(outcomes) - len(differ), "n": len(outcomes),
-            "differences": [f"{a.task} {a.seed}: {a.ending} ({a.seconds:.2f} s), in process {b.ending} ({b.seconds:.2f} s)"
-                            for a, b in differ]}
+    """How many of `outcomes` end as the other run of the same task and seed did; a line for each that does not."""
+    pairs = [(o, others[o.task, o.seed]) for o in outcomes]
+    same = [(a, b) for a, b in pairs if a.ending == b.ending]
+    return {"n": len(pairs), "same": len(same), "same_moment": sum(abs(a.seconds - b.seconds) < 1e-6 for a, b in same),
+            "differences": [f"{a.task} {a.seed}: {said(a)}, in process {said(b)}"
+                            for a, b in pairs if a.ending != b.ending]}
+
+
+def said(outcome: Outcome) -> str:
+    return " ".join(f"{outcome.ending} after {outcome.seconds:.2f} s {outcome.detail}".split())

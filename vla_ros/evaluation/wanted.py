@@ -1,4 +1,4 @@
-"""From words to a scene in which they make sense: the task whose wording they are, and a seed that lays out its object."""
+"""From words to a scene in which they make sense: the task whose wording they are, and a seed with their object."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def understand(text: str, tasks: Sequence[str] = tuple(TASKS)) -> Wanted | None:
 def pattern(template: str) -> re.Pattern[str]:
     """A wording as a regular expression with groups colour, shape and, where it has one, d."""
     directions = sorted((word for words in DIRECTIONS.values() for word in words), key=len, reverse=True)
-    filled = {"{o}": f"(?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)})", "{d}": f"(?P<d>{'|'.join(directions)})"}
+    filled = {"{o}": f"(?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)})",
+              "{d}": f"(?P<d>{'|'.join(directions)})"}
     return re.compile("".join(filled.get(piece, re.escape(piece)) for piece in re.split(r"(\{[od]\})", template)))
 
 

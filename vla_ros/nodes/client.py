@@ -78,6 +78,8 @@ class Client:
         self._action = ActionClient(self.node, ExecuteInstruction, "vla/execute")
         self._reset = self.node.create_client(ResetTask, "sim/reset")
         self._instruction = self.node.create_publisher(String, "vla/instruction", qos.REQUEST)
+        self._policy: PolicyStatus | None = None
+        self.subscribe(PolicyStatus, "vla/policy_status", self._on_policy, qos.STATUS)
         self._stop = self.node.create_publisher(Bool, "vla/stop", qos.REQUEST)
 
     def __enter__(self) -> Client:
@@ -91,6 +93,12 @@ class Client:
         self._executor.shutdown(timeout_sec=1.0)
         self.node.destroy_node()
         self._context.try_shutdown()
+
+    def _on_policy(self, status: PolicyStatus) -> None:
+        self._policy = status
+
+    def _seen(self, stamp: int) -> bool:
+        return self._policy is not None and nanoseconds(self._policy.observation) >= stamp
 
     def subscribe(self, kind, topic: str, callback, profile=qos.SENSOR) -> None:
         """callback runs whenever this client waits for something."""
@@ -126,13 +134,20 @@ class Client:
             raise NoSystemError(f"not ready within {timeout:g} s: {', '.join(late)}")
 
     def reset(self, task: str = "", seed: int = 0, timeout: float = 30.0) -> Layout:
-        """Lays the simulated task out anew. Raises SimulationError with the valid names."""
+        """Lays the simulated task out anew. Raises SimulationError with the valid names.
+
+        Returns when the policy node, where one runs, has seen the new layout: an instruction that overtakes the images
+        would be answered for the layout before.
+        """
         if not self.spin_until(self._reset.service_is_ready, timeout):
             raise NoSystemError("no simulator offers sim/reset: start one with `vla up sim`")
         answer = self._wait(self._reset.call_async(ResetTask.Request(task=task, seed=seed)), timeout, "sim/reset")
         if not answer.success:
             raise SimulationError(answer.message)
-        return Layout(answer.task, answer.instruction, answer.time_limit, nanoseconds(answer.stamp))
+        stamp = nanoseconds(answer.stamp)
+        if self.node.count_publishers("vla/policy_status") and not self.spin_until(lambda: self._seen(stamp), timeout):
+            raise NoSystemError(f"the policy node has not seen the new layout within {timeout:g} s")
+        return Layout(answer.task, answer.instruction, answer.time_limit, stamp)
 
     def execute(self, instruction: str, time_limit: float = 0.0, feedback: Callable[[Feedback], None] | None = None,
                 canceled: Callable[[], bool] | None = None, watch: Callable[[], None] | None = None,

@@ -13,7 +13,7 @@ PORT_BASE, DOMAIN_GAIN, PARTICIPANTS = 7400, 250, 10  # of the DDS standard; uni
 
 
 def own_domain() -> int | None:
-    """None where the user set ROS_DOMAIN_ID, which then holds; else the number of a domain that nobody on this host uses."""
+    """None where the user set ROS_DOMAIN_ID, which then holds; else a domain that nobody on this host uses."""
     return None if os.environ.get("ROS_DOMAIN_ID") else free_domain()
 
 

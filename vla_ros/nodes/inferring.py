@@ -86,6 +86,14 @@ class Inferring:
         with self._lock:
             self._pairing.add(source, stamp, self._now(), item)
 
+    @property
+    def observed(self) -> int:
+        """[ns] stamp of the newest whole observation; 0 before the first."""
+        with self._lock:
+            parts = self._pairing.newest()
+        stamps = {part.stamp for part in (parts or {}).values()}
+        return 0 if not stamps or self.lockstep and len(stamps) > 1 else min(stamps)
+
     def next(self) -> Job | None:
         """The newest observation, when it is new, whole and in time; else the status says what it lacks."""
         with self._lock:

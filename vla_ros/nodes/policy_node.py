@@ -118,19 +118,25 @@ class PolicyNode(Node):
 
     def _status_if_changed(self) -> None:
         status = self.inferring.status
-        if (status.state, self.inferring.instruction) != self._published and not self._closing:
+        if self._key() != self._published and not self._closing:
             self.publish_status()
             if status.state in (states.STALE, states.FAILED, states.REFUSED):
                 self.get_logger().warning(f"{status.state}: {status.detail}", throttle_duration_sec=1.0)
+
+    def _key(self) -> tuple:
+        """What is published on change. While idle also the newest observation: whoever resets a world waits for it."""
+        work = self.inferring
+        return work.status.state, work.instruction, 0 if work.instruction else work.observed
 
     def publish_status(self) -> None:
         with self._publishing:
             work = self.inferring
             status = work.status
-            self._published = (status.state, work.instruction)
+            self._published = self._key()
             self._statuses.publish(PolicyStatus(
                 header=convert.header(self.now()), state=convert.POLICY_STATES[status.state], policy=self.policy.name,
                 instruction=work.instruction, detail=status.detail, chunks=work.chunks,
+                observation=convert.time_message(work.observed),
                 refused_observations=work.refusals.total(), inference_p50=work.seconds.p50,
                 inference_p95=work.seconds.p95))
 

@@ -30,8 +30,7 @@ class SimTopics:
 
     def __init__(self, node, profile: RobotProfile, lockstep: bool, overview: bool):
         self.profile, self._log = profile, node.get_logger()
-        urdf = profile.urdf_path()
-        text = re.sub(r'filename="(?:package://)?(?!/)', f'filename="file://{urdf.parent}/', urdf.read_text())
+        text = description_of(profile)
         self.tree = LinkTree(text)
         sensor = qos.sensor(lockstep)
         self._clock = node.create_publisher(Clock, "/clock", qos.CLOCK)
@@ -105,6 +104,13 @@ class SimTopics:
         cameras = [(c.parent, optical(n), inverse(camera_from_parent(c))) for n, c in self.profile.cameras.items()]
         fixed = [*self.tree.fixed_transforms(), *cameras]
         self._tf_static.publish(TFMessage(transforms=[convert.transform_message(p, c, t, stamp) for p, c, t in fixed]))
+
+
+def description_of(profile: RobotProfile) -> str:
+    """The URDF with whole names of mesh files, and the defaults of what a launch file might have replaced."""
+    file = profile.urdf_path()
+    text = re.sub(r"\$\(optenv \S+ ([^)]*)\)", r"\1", file.read_text())
+    return re.sub(r'filename="(?:package://)?(?!/)', f'filename="file://{file.parent}/', text)
 
 
 def optical(camera: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from vla_ros.bringup import PARENT, Process, SystemDescription
 from vla_ros.errors import VlaError
 
-GRACE = 3.0  # [s] that processes have to end by themselves
+GRACE = 5.0  # [s] that processes have to end by themselves
 TAIL = 15  # lines of output that are kept of each
 
 

@@ -30,7 +30,8 @@ class TaskWatch:
         client.subscribe(TaskState, "sim/task_state", self._add, qos.TASK_STATE)
 
     def _add(self, message: TaskState) -> None:
-        self.states.append(State(convert.nanoseconds(message.header.stamp), message.elapsed, message.distance, message.success))
+        stamp = convert.nanoseconds(message.header.stamp)
+        self.states.append(State(stamp, message.elapsed, message.distance, message.success))
 
     def begin(self, layout: Layout) -> None:
         """Forgets what was before a layout."""

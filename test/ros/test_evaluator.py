@@ -1,0 +1,85 @@
+"""The evaluation through the ROS graph ends as the one in process does, at the same simulated moment; traces add up."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("vla_ros.msg", reason="needs ROS 2 and the interfaces: run `make`")
+
+from vla_ros.msg import ActionChunk  # noqa: E402
+
+from vla_ros.evaluation.evaluate import Episode  # noqa: E402
+from vla_ros.evaluation.rollout import run_episode  # noqa: E402
+from vla_ros.evaluation.scores import agreement  # noqa: E402
+from vla_ros.nodes.domains import free_domain, is_free, own_domain  # noqa: E402
+from vla_ros.nodes.evaluator import evaluate_through_ros  # noqa: E402
+from vla_ros.nodes.tracing import trace  # noqa: E402
+from vla_ros.policies.replay import ReplayPolicy  # noqa: E402
+from vla_ros.profile import load_profile  # noqa: E402
+from vla_ros.sim.bullet import BulletWorld  # noqa: E402
+from vla_ros.sim.oracle import OraclePolicy  # noqa: E402
+from vla_ros.sim.tasks import get_task  # noqa: E402
+
+
+class Recorded(OraclePolicy):
+    """The oracle, keeping what it answers."""
+
+    def reset(self):
+        self.chunks = []
+
+    def infer(self, observation):
+        chunk = super().infer(observation)
+        self.chunks.append(chunk.values)
+        return chunk
+
+
+@pytest.mark.parametrize("task,seed", [("pick", 3), ("drive", 1)])
+def test_a_recorded_episode_ends_alike_on_both_paths(tmp_path, task, seed):
+    profile = load_profile(get_task(task).robot)
+    world = BulletWorld(profile, cameras=())
+    oracle = Recorded(world)
+    expert = run_episode(world, oracle, seed, get_task(task))
+    replay = ReplayPolicy(np.array(oracle.chunks), profile.action, ())
+    in_process = run_episode(world, replay, seed, get_task(task))
+    world.close()
+    assert expert.success and in_process == expert
+    file = str(tmp_path / "recording.npz")
+    replay.save(file)
+    through_ros = list(evaluate_through_ros([Episode(task, seed)], f"replay:{file}"))
+    made = agreement(through_ros, {(task, seed): in_process})
+    assert (made["same"], made["same_moment"]) == (1, 1), made["differences"]
+    assert through_ros[0].distance == pytest.approx(in_process.distance)
+
+
+def test_a_recording_that_ends_too_soon_is_a_refusal_on_both_paths(tmp_path):
+    profile = load_profile("panda")
+    replay = ReplayPolicy(np.zeros((2, 8, 4)), profile.action, ())
+    world = BulletWorld(profile, cameras=())
+    in_process = run_episode(world, replay, 0, get_task("reach"))
+    world.close()
+    file = str(tmp_path / "recording.npz")
+    replay.save(file)
+    through_ros = list(evaluate_through_ros([Episode("reach", 0)], f"replay:{file}"))[0]
+    assert through_ros.ending == in_process.ending == "refused" and through_ros.detail == in_process.detail
+
+
+def test_the_parts_of_a_trace_add_up_to_its_total():
+    stages = {"age": 9.0, "wait": 9.0, "convert": 0.002, "look": 0.004, "act": 0.006, "total": 9.0}
+    made = trace(10.0, 10.01, 10.05, 10.06, ActionChunk(stages=list(stages), seconds=list(stages.values())))
+    assert made.total == pytest.approx(0.06) == pytest.approx(sum(made.parts.values()))
+    assert made.model == {"look": 0.004, "act": 0.006} and made.parts["model"] == pytest.approx(0.01)
+    assert min(made.parts.values()) > 0
+
+
+def test_a_domain_of_ones_own_unless_the_user_chose(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "7")
+    assert own_domain() is None
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    assert 1 <= own_domain() <= 99
+
+
+def test_a_port_in_use_is_not_free():
+    import socket
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("", 0))
+        assert not is_free(taken.getsockname()[1])
+    assert 1 <= free_domain() <= 99

@@ -1,0 +1,239 @@
+"""The control node's logic, without ROS; in lockstep it is the rollout of evaluation/rollout.py, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from core_samples import HUSKY, PANDA, chunk, joint_state
+
+from vla_ros.errors import ActionError
+from vla_ros.evaluation.rollout import EXECUTE_STEPS, run_episode
+from vla_ros.nodes.commanding import Commanding, Lockstep, Offer
+from vla_ros.profile import load_profile
+from vla_ros.sim.mock import MockWorld
+from vla_ros.sim.oracle import OraclePolicy
+from vla_ros.sim.tasks import TASKS
+from vla_ros.types import TwistCommand
+
+MS = 1_000_000
+TICK = round(1e9 / 60)
+UP = np.tile([0.0, 0.0, 0.01, 1.0], (8, 1))
+
+
+def bench(profile=PANDA, words="go", values=UP) -> Commanding:
+    """At rest at time 0, with an instruction and a chunk that answers it."""
+    work = Commanding(profile, 500 * MS)
+    work.joints(joint_state(profile))
+    work.instruct(words)
+    work.offer = Offer(chunk(profile, values), "go", 7)
+    work.take()
+    return work
+
+
+def test_nothing_before_the_first_chunk():
+    work = Commanding(PANDA, 500 * MS)
+    assert work.tick(0) is None and work.state == "idle"
+    work.joints(joint_state(PANDA))
+    work.instruct("go")
+    assert work.tick(TICK) is None and work.state == "idle" and work.rest is None
+
+
+def test_a_chunk_moves_runs_out_and_is_held():
+    work = bench()
+    first = work.tick(0)
+    assert work.state == "executing" and work.accepted.sequence == 7
+    for i in range(1, 48):
+        last = work.tick(i * TICK)
+    assert last != first
+    held = [work.tick(i * TICK) for i in range(49, 80)]
+    assert work.state == "holding" and all(command == held[0] for command in held)
+    assert work.commands == 1 + 47 + len(held) and len(work.latency) == 1
+
+
+def test_only_an_answer_to_the_words_in_force_moves():
+    work = bench(words="stay")
+    assert work.tick(0) is None
+    work.instruct("go")
+    assert work.take() and work.tick(0) is not None, "a chunk that came ahead of its instruction waits for it"
+    work.instruct("stay")
+    assert work.tick(TICK) is not None and work.state == "holding"
+    work.offer = Offer(chunk(PANDA, UP, TICK), "go", 8)
+    assert not work.take()
+
+
+def test_without_an_instruction_nothing_moves():
+    work = bench(words="")
+    work.offer = Offer(chunk(PANDA, UP), "", 8)
+    assert not work.take() and work.tick(0) is None
+
+
+@pytest.mark.parametrize("offer, reason", [
+    (chunk(PANDA, UP * np.nan), "finite"), (chunk(HUSKY, np.zeros((8, 2))), "spec"), (chunk(PANDA, UP, 10**12), "unanchored"),
+    (replace(chunk(PANDA, UP), spec=replace(PANDA.action, period=0.2)), "spec")])
+def test_a_chunk_that_must_not_be_executed_is_refused_and_counted(offer, reason):
+    work = bench()
+    work.tick(0)
+    work.offer = Offer(offer, "go", 8)
+    assert not work.take()
+    assert work.tick(TICK) is not None and work.state == "executing", "what is in force stays in force"
+    assert work.refusals == {reason: 1} and reason in work.detail
+    work.tick(10**9)
+    assert work.state == "failed"
+    work.joints(joint_state(PANDA, 10**9))
+    work.offer = Offer(chunk(PANDA, UP, 10**9), "go", 9)
+    assert work.take() and work.tick(10**9) is not None and work.state == "executing"
+
+
+def test_stop_latches_and_a_release_alone_moves_nothing():
+    work = bench()
+    work.tick(0)
+    work.stop(True)
+    held = work.tick(TICK)
+    assert work.state == "stopped" and held == work.tick(2 * TICK)
+    work.instruct("go")
+    work.offer = Offer(chunk(PANDA, UP, 2 * TICK), "go", 8)
+    assert not work.take()
+    work.stop(False)
+    assert not work.take() and work.tick(3 * TICK) == held and work.state == "holding"
+    work.instruct("go")
+    assert work.take() and work.tick(4 * TICK) != held
+
+
+def test_a_refusal_holds_and_gives_its_reason():
+    work = bench()
+    work.tick(0)
+    work.offer = Offer(chunk(PANDA, np.zeros((0, 4)), refusal="no cube"), "go", 8)
+    assert work.take()
+    assert work.tick(TICK) is not None and work.state == "holding" and work.detail == "the policy refuses: no cube"
+
+
+def test_a_long_gap_begins_anew_from_the_measured_state():
+    work = bench()
+    for i in range(30):
+        work.tick(i * TICK)
+    work.joints(joint_state(PANDA, 10**10))
+    assert work.tick(10**10) is None, "nothing that was commanded before is held on"
+    work.joints(joint_state(PANDA, 5))
+    assert work.controller.current.stamp == 5, "also when time jumps back"
+
+
+def test_a_guard_that_raises_holds(monkeypatch):
+    work = bench()
+    held = work.tick(0)
+
+    def refuse(command, before):
+        raise ActionError("finite", "command is not finite")
+    monkeypatch.setattr(work.controller.guard, "check", refuse)
+    assert work.tick(TICK) == held and work.state == "failed" and work.interventions == 1
+
+
+def test_velocities_are_differences_of_targets():
+    profile = replace(PANDA, command=replace(PANDA.command, interface="velocity"))
+    positions, velocities = bench(), bench(profile)
+    before = joint_state(PANDA).positions
+    for i in range(10):
+        target, speed = positions.tick(i * TICK).positions, velocities.tick(i * TICK)
+        assert speed.positions == {}
+        for name in target:
+            assert speed.velocities[name] == pytest.approx((target[name] - before[name]) * 60)
+        before = target
+    assert set(velocities.rest.velocities.values()) == {0.0} and positions.rest is None
+    assert bench(HUSKY, values=np.ones((8, 2))).rest is None
+
+
+def test_a_base_is_told_to_stand_still_at_the_end():
+    work = bench(HUSKY, values=np.full((8, 2), 0.2))
+    work.tick(0)
+    assert work.rest == TwistCommand(0.0, 0.0)
+
+
+# Lockstep
+
+class Loop:
+    """A world and a policy on either side of a Lockstep, as the nodes are."""
+
+    def __init__(self, world, policy, offset=0):
+        self.world, self.policy, self.offset = world, policy, offset
+        self.work = Commanding(world.profile, round(1.5 * TICK))
+        self.commands = []
+        execute = EXECUTE_STEPS * world.profile.action.period_ns
+        self.lockstep = Lockstep(self.work, execute, lambda command, stamp: self.commands.append((command, stamp)))
+        self.every = EXECUTE_STEPS * world.profile.ticks_per_step
+
+    def tick(self, number: int, chunk_first: bool) -> None:
+        """One step of the world; the chunk arrives ahead of the joint states, or after them."""
+        now = self.offset + self.world.stamp
+        offer = None
+        if number % self.every == 0:
+            answer = replace(self.policy.infer(self.world.observe()), stamp=now)
+            offer = Offer(answer, self.world.scene.instruction, 0)
+        joints = replace(self.world.joints(), stamp=now)
+        arrivals = [lambda: self.lockstep.joints(joints), lambda: self._offered(offer)]
+        for arrive in reversed(arrivals) if chunk_first else arrivals:
+            arrive()
+        (command, stamp), = self.commands
+        assert stamp == now, "exactly one command, for this joint state"
+        self.commands.clear()
+        self.lockstep.joints(joints)
+        assert not self.commands, "a repeated joint state is not answered again"
+        self.world.step(command)
+
+    def _offered(self, offer):
+        if offer is not None:
+            self.work.offer = offer
+            self.lockstep.advance()
+
+    def run(self, seed: int, task) -> int:
+        """Ticks to success."""
+        self.world.reset(seed, task)
+        self.policy.reset()
+        self.work.instruct("")
+        self.work.instruct(self.world.scene.instruction)
+        for number in range(round(task.time_limit * self.world.profile.control_rate)):
+            self.tick(number, chunk_first=bool((number // self.every + seed) % 2))
+            if self.world.progress.success:
+                break
+        return number + 1
+
+
+@pytest.mark.parametrize("name", ["reach", "pick", "drive"])
+def test_lockstep_is_the_rollout_bit_for_bit_and_forgets_the_episode_before(name):
+    task = TASKS[name]
+    profile = load_profile(task.robot)
+    world, plain = MockWorld(profile, task), MockWorld(profile, task)
+    loop = Loop(world, OraclePolicy(world))
+    for seed in (1, 2, 1):
+        outcome = run_episode(plain, OraclePolicy(plain), seed, task)
+        loop.offset += 10 * 10**9
+        ticks = loop.run(seed, task)
+        assert outcome.success and ticks == round(outcome.seconds * profile.control_rate)
+        assert world.joints() == plain.joints()
+
+
+def test_lockstep_waits_for_the_chunk_of_its_moment():
+    work = Commanding(PANDA, round(1.5 * TICK))
+    sent = []
+    lockstep = Lockstep(work, 400 * MS, lambda command, stamp: sent.append(stamp))
+    lockstep.joints(joint_state(PANDA, 1000 * MS))
+    work.instruct("go")
+    for stamp, words in ((900, "go"), (1000, "stay"), (1100, "go")):
+        work.offer = Offer(chunk(PANDA, UP, stamp * MS), words, 0)
+        lockstep.advance()
+    assert sent == []
+    work.offer = Offer(chunk(PANDA, UP, 1000 * MS), "go", 0)
+    lockstep.advance()
+    assert sent == [1000 * MS] and lockstep.waiting is None
+    lockstep.advance()
+    assert sent == [1000 * MS]
+
+
+def test_lockstep_fails_aloud_when_the_awaited_chunk_is_refused():
+    work = Commanding(PANDA, round(1.5 * TICK))
+    lockstep = Lockstep(work, 400 * MS, lambda command, stamp: None)
+    work.instruct("go")
+    lockstep.joints(joint_state(PANDA, 0))
+    work.offer = Offer(chunk(HUSKY, np.zeros((8, 2))), "go", 0)
+    lockstep.advance()
+    assert work.state == "failed" and work.refusals == {"spec": 1} and lockstep.waiting == 0

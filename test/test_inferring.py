@@ -1,0 +1,209 @@
+"""The policy node's logic, without ROS: which observation is inferred, what is refused, what the status says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from core_samples import PANDA, joint_state
+
+from vla_ros.errors import ObservationError
+from vla_ros.nodes.inferring import JOINTS, Inferring
+from vla_ros.policies.hold import HoldPolicy
+
+MS = 1_000_000
+BLACK = np.zeros((96, 96, 3), np.uint8)
+
+
+class Spy(HoldPolicy):
+    """A HoldPolicy that keeps what it saw, and does what the test wants instead."""
+
+    def __init__(self, answer=None):
+        super().__init__(PANDA)
+        self.seen, self.resets, self.answer = [], 0, answer
+
+    def reset(self):
+        self.resets += 1
+
+    def infer(self, observation):
+        self.seen.append(observation)
+        chunk = super().infer(observation)
+        return self.answer(chunk) if self.answer else chunk
+
+
+class Bench:
+    """An Inferring with a clock that the test sets."""
+
+    def __init__(self, answer=None, lockstep=False):
+        self.clock, self.policy = 0, Spy(answer)
+        self.work = Inferring(self.policy, PANDA, lambda image: image, lambda: self.clock, lockstep)
+
+    def observe(self, ms, image=BLACK, **others):
+        """Parts stamped `ms`, but for those named; the clock goes along."""
+        self.clock = max(self.clock, ms * MS)
+        for name in PANDA.cameras:
+            self.work.add(name, others.get(name, ms) * MS, image)
+        self.work.add(JOINTS, others.get("joints", ms) * MS, joint_state(PANDA, others.get("joints", ms) * MS))
+
+    def turn(self):
+        job = self.work.next()
+        return None if job is None else self.work.infer(job)
+
+
+def test_no_inference_without_an_instruction():
+    bench = Bench()
+    bench.observe(1000)
+    assert bench.turn() is None and bench.work.status.detail == "no instruction"
+    bench.work.instruct("touch the red cube")
+    assert bench.turn().stamp == 1000 * MS
+    bench.work.instruct("")
+    bench.observe(1100)
+    assert bench.turn() is None and bench.work.status.state == "waiting"
+
+
+def test_what_is_missing_is_named():
+    bench = Bench()
+    bench.work.instruct("go")
+    bench.work.add("front", 0, BLACK)
+    assert bench.turn() is None and bench.work.status.detail == "nothing received from wrist, joints"
+
+
+def test_each_observation_is_inferred_once_and_the_newest_first():
+    bench = Bench()
+    bench.work.instruct("go")
+    for ms in (1000, 1100, 1200):
+        bench.observe(ms)
+    assert bench.turn().stamp == 1200 * MS and bench.turn() is None
+    bench.observe(1300)
+    assert bench.turn().stamp == 1300 * MS
+    assert bench.work.chunks == 2 and bench.work.status.state == "running"
+
+
+@pytest.mark.parametrize("parts, now, reason", [
+    ({}, 1300, "stale"), ({"front": 700}, 1000, "stale"), ({"front": 850}, 1000, "skew"), ({"joints": 700}, 1000, "stale"),
+    ({}, 700, "future")])
+def test_times_that_do_not_fit_are_refused_counted_and_named(parts, now, reason):
+    bench = Bench()
+    bench.work.instruct("go")
+    bench.observe(1000, **parts)
+    bench.clock = now * MS
+    for _ in range(3):
+        assert bench.turn() is None
+    assert bench.work.refusals == {reason: 1} and bench.policy.seen == []
+    assert bench.work.status.state == "stale" and bench.work.status.detail.startswith(reason)
+    bench.clock = 1300 * MS
+    bench.observe(1300)
+    assert bench.turn() is not None and bench.work.status.state == "running"
+
+
+def test_a_camera_that_stops_shows_after_its_last_image_was_answered():
+    bench = Bench()
+    bench.work.instruct("go")
+    bench.observe(1000)
+    assert bench.turn() is not None
+    for ms in range(1016, 1400, 16):
+        bench.clock = ms * MS
+        bench.work.add(JOINTS, ms * MS, joint_state(PANDA, ms * MS))
+        bench.turn()
+    assert bench.work.status.state == "stale" and "'front' is 0." in bench.work.status.detail
+
+
+@pytest.mark.parametrize("image", [np.zeros((96, 95, 3), np.uint8), np.zeros((96, 96, 3), np.float32)])
+def test_an_image_of_another_size_is_refused(image):
+    bench = Bench()
+    bench.work.instruct("go")
+    bench.observe(1000, image=image)
+    assert bench.turn() is None and bench.work.refusals == {"size": 1} and bench.policy.seen == []
+
+
+def wrong(kind):
+    def answer(chunk):
+        if kind == "raises":
+            raise RuntimeError("out of memory")
+        return {"nan": replace(chunk, values=chunk.values * np.nan), "shape": replace(chunk, values=chunk.values[:, :2]),
+                "stamp": replace(chunk, stamp=chunk.stamp + 1), "nothing": None}[kind]
+    return answer
+
+
+@pytest.mark.parametrize("kind", ["raises", "nan", "shape", "stamp", "nothing"])
+def test_a_policy_that_fails_gives_no_chunk_and_the_next_observation_another_chance(kind):
+    bench = Bench(wrong(kind))
+    bench.work.instruct("go")
+    bench.observe(1000)
+    assert bench.turn() is None and bench.work.status.state == "failed" and bench.work.chunks == 0
+    bench.policy.answer = None
+    bench.observe(1100)
+    assert bench.turn() is not None and bench.work.status.state == "running"
+
+
+def test_an_observation_that_the_policy_cannot_read():
+    def refuse(chunk):
+        raise ObservationError("dark", "nothing to be seen")
+    bench = Bench(refuse)
+    bench.work.instruct("go")
+    bench.observe(1000)
+    assert bench.turn() is None and bench.work.refusals == {"dark": 1} and bench.work.status.state == "stale"
+
+
+def test_a_refusal_stands_until_the_next_instruction():
+    bench = Bench(lambda chunk: replace(chunk, values=chunk.values[:0], refusal="no such thing"))
+    bench.work.instruct("touch the moon")
+    bench.observe(1000)
+    assert bench.turn().refusal == "no such thing" and bench.work.status.state == "refused"
+    bench.observe(1100)
+    assert bench.turn() is None
+    bench.policy.answer = None
+    assert bench.work.instruct("touch the red cube") and bench.turn() is not None
+
+
+def test_new_words_reset_the_policy_and_the_same_words_do_not():
+    bench = Bench()
+    for ms, words in ((1000, "a"), (1100, "a"), (1200, "b"), (1300, "b")):
+        bench.work.instruct(words)
+        bench.observe(ms)
+        assert bench.turn() is not None
+    assert bench.policy.resets == 2
+    bench.work.instruct("c")
+    assert bench.turn().stamp == 1300 * MS, "new words are answered for the observation that is there"
+
+
+@pytest.mark.parametrize("words", [("b",), ("", "a")])
+def test_an_answer_that_comes_after_other_words_is_dropped(words):
+    bench = Bench()
+    bench.work.instruct("a")
+    bench.observe(1000)
+    job = bench.work.next()
+    for w in words:
+        bench.work.instruct(w)
+    assert bench.work.infer(job) is None and bench.work.chunks == 0
+
+
+def test_timings_of_every_stage():
+    bench = Bench(lambda chunk: replace(chunk, timings={"encode": 0.1, "decode": 0.2}))
+    bench.work.instruct("go")
+    bench.observe(1000)
+    bench.clock += 30 * MS
+    bench.observe(1010, front=1010, wrist=1010, joints=1005)
+    bench.clock += 20 * MS
+    timings = bench.turn().timings
+    assert list(timings) == ["age", "wait", "convert", "encode", "decode", "total"]
+    assert timings["age"] == pytest.approx(0.025) and timings["wait"] == pytest.approx(0.020)
+    assert timings["total"] == pytest.approx(0.045)
+
+
+def test_lockstep_wants_one_stamp_and_asks_no_clock():
+    bench = Bench(lockstep=True)
+    bench.work.instruct("go")
+    bench.observe(1000, joints=1016)
+    assert bench.turn() is None and bench.work.observed == 0
+    bench.clock = 9_000_000 * MS
+    bench.work.add(JOINTS, 1000 * MS, joint_state(PANDA, 1000 * MS))
+    assert bench.turn().stamp == 1000 * MS and bench.work.observed == 1000 * MS
+
+
+def test_lockstep_fails_where_no_other_observation_will_come():
+    bench = Bench(lockstep=True)
+    bench.work.instruct("go")
+    bench.observe(1000, image=BLACK[:10])
+    assert bench.turn() is None and bench.work.status.state == "failed"
