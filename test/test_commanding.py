@@ -70,7 +70,8 @@ def test_without_an_instruction_nothing_moves():
 
 
 @pytest.mark.parametrize("offer, reason", [
-    (chunk(PANDA, UP * np.nan), "finite"), (chunk(HUSKY, np.zeros((8, 2))), "spec"), (chunk(PANDA, UP, 10**12), "unanchored"),
+    (chunk(PANDA, UP * np.nan), "finite"), (chunk(HUSKY, np.zeros((8, 2))), "spec"),
+    (chunk(PANDA, UP, 10**12), "unanchored"),
     (replace(chunk(PANDA, UP), spec=replace(PANDA.action, period=0.2)), "spec")])
 def test_a_chunk_that_must_not_be_executed_is_refused_and_counted(offer, reason):
     work = bench()

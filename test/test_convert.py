@@ -138,7 +138,8 @@ def test_malformed_joint_states_are_refused(names, positions, velocities):
 def chunks(draw):
     spec = draw(st.sampled_from(list(ROBOTS.values()))).action
     steps = draw(st.integers(0, 10))
-    values = np.array(draw(st.lists(finite, min_size=steps * spec.dim, max_size=steps * spec.dim))).reshape(steps, spec.dim)
+    size = steps * spec.dim
+    values = np.array(draw(st.lists(finite, min_size=size, max_size=size))).reshape(steps, spec.dim)
     tokens = rng.integers(0, 60000, values.shape).astype(np.int32) if steps and draw(st.booleans()) else None
     return ActionChunk(values, spec, draw(stamps), tokens, draw(st.floats(0, 1)), draw(st.text()), draw(st.text()),
                        draw(st.dictionaries(st.text(), finite, max_size=4)))
@@ -165,9 +166,9 @@ def chunk_message():
     ({"values": [0.0] * 31}, "shape"), ({"steps": 7}, "shape"), ({"steps": 0}, "shape"), ({"tokens": [1, 2]}, "shape"),
     ({"names": ["dx"]}, "shape"), ({"stages": ["infer"]}, "shape"), ({"values": [np.nan] * 32}, "finite"),
     ({"values": [0.0] * 31 + [np.inf]}, "finite"), ({"names": ["dx", "dy", "dz", "dx"]}, "spec"),
-    ({"names": ["v", "w", "x", "y"]}, "spec"), ({"units": ["m", "m", "mm", "1"]}, "spec"), ({"mode": "absolute"}, "spec"),
-    ({"period": 0.0}, "spec"), ({"period": np.nan}, "spec"), ({"horizon": 0}, "spec"), ({"confidence": 1.5}, "confidence"),
-    ({"confidence": np.nan}, "confidence"), ({"stages": ["infer"], "seconds": [np.nan]}, "finite")])
+    ({"names": ["v", "w", "x", "y"]}, "spec"), ({"units": ["m", "m", "mm", "1"]}, "spec"),
+    ({"mode": "absolute"}, "spec"), ({"period": 0.0}, "spec"), ({"period": np.nan}, "spec"), ({"horizon": 0}, "spec"),
+    ({"confidence": 1.5}, "confidence"), ({"confidence": np.nan}, "confidence"), ({"stages": ["infer"], "seconds": [np.nan]}, "finite")])
 def test_malformed_chunks_are_refused(change, reason):
     message = chunk_message()
     for name, value in change.items():
@@ -178,7 +179,8 @@ def test_malformed_chunks_are_refused(change, reason):
 
 
 @pytest.mark.parametrize("values, tokens", [
-    (np.full((8, 4), np.nan), None), (np.zeros((8, 3)), None), (np.zeros(8), None), (np.zeros((8, 4)), np.zeros((4, 4)))])
+    (np.full((8, 4), np.nan), None), (np.zeros((8, 3)), None), (np.zeros(8), None),
+    (np.zeros((8, 4)), np.zeros((4, 4)))])
 def test_what_must_not_travel_does_not(values, tokens):
     with pytest.raises(ActionError):
         convert.chunk_message(ActionChunk(values, PANDA.action, 0, tokens))

@@ -81,8 +81,8 @@ def test_each_observation_is_inferred_once_and_the_newest_first():
 
 
 @pytest.mark.parametrize("parts, now, reason", [
-    ({}, 1300, "stale"), ({"front": 700}, 1000, "stale"), ({"front": 850}, 1000, "skew"), ({"joints": 700}, 1000, "stale"),
-    ({}, 700, "future")])
+    ({}, 1300, "stale"), ({"front": 700}, 1000, "stale"), ({"front": 850}, 1000, "skew"),
+    ({"joints": 700}, 1000, "stale"), ({}, 700, "future")])
 def test_times_that_do_not_fit_are_refused_counted_and_named(parts, now, reason):
     bench = Bench()
     bench.work.instruct("go")
@@ -121,8 +121,8 @@ def wrong(kind):
     def answer(chunk):
         if kind == "raises":
             raise RuntimeError("out of memory")
-        return {"nan": replace(chunk, values=chunk.values * np.nan), "shape": replace(chunk, values=chunk.values[:, :2]),
-                "stamp": replace(chunk, stamp=chunk.stamp + 1), "nothing": None}[kind]
+        return {"nan": replace(chunk, values=chunk.values * np.nan),
+                "shape": replace(chunk, values=chunk.values[:, :2]), "stamp": replace(chunk, stamp=chunk.stamp + 1), "nothing": None}[kind]
     return answer
 
 

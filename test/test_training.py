@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.policies.native import NativePolicy
 from vla_ros.profile import load_profile
 from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.oracle import OraclePolicy
@@ -19,7 +20,8 @@ TINY = dict(vision_width=16, vision_layers=1, vision_heads=1, width=16, layers=1
 SETTINGS = {"robot": "panda", "seed": 3, "model": TINY, "demos": {"episodes": 1, "stills": 2},
             "look": {"steps": 4, "images": 4, "instructions": 2, "learning_rate": 1e-3},
             "act": {"steps": 6, "images": 4, "instructions": 2, "learning_rate": 1e-3},
-            "corrections": {"rounds": 1, "episodes": 1, "steps": 2, "images": 4, "instructions": 2, "learning_rate": 1e-3}}
+            "corrections": {"rounds": 1, "episodes": 1, "steps": 2, "images": 4, "instructions": 2,
+                            "learning_rate": 1e-3}}
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +164,14 @@ def test_settings_are_read_strictly(tmp_path):
     file.write_text("robot: panda\nseeed: 3\n")
     with pytest.raises(UnknownNameError, match="did you mean 'seed'"):
         load_settings(str(file))
+
+
+def test_the_whole_pipeline_makes_a_checkpoint_that_opens(tmp_path):
+    folder = Run(SETTINGS, tmp_path / "run", tmp_path / "demos", jobs=1).train()
+    policy = NativePolicy.load(folder, load_profile("panda"))
+    up = policy.spec.names.index("dz")
+    assert policy.actions.low[up] < -0.02 and policy.actions.high[up] > 0.02, "lifting must be sayable in action tokens"
+    assert policy.proprio.low[2] < 0.05, "heights near the table must lie inside the normalised range"
+    before = (folder / "model.safetensors").read_bytes()
+    Run(SETTINGS, tmp_path / "run", tmp_path / "demos", jobs=1).train()
+    assert (folder / "model.safetensors").read_bytes() == before

@@ -20,12 +20,14 @@ def test_every_wording_is_understood(task, colour, shape, direction, random):
     assert understand(text, [task]) == Wanted(task, colour, shape, direction if "{d}" in template else "")
 
 
-@pytest.mark.parametrize("text", ["Push the blue cube  to the left.", "PUSH THE BLUE CUBE TO THE LEFT!", "push the blue cube left"])
+@pytest.mark.parametrize("text", ["Push the blue cube  to the left.", "PUSH THE BLUE CUBE LEFT!",
+                                  "push the blue cube left"])
 def test_case_spaces_and_full_stops_do_not_matter(text):
     assert understand(text) == Wanted("push", "blue", "cube", "left")
 
 
-@pytest.mark.parametrize("text", ["", "fly to the moon", "push the blue cube", "touch the pink cube", "touch the red cube and run"])
+@pytest.mark.parametrize("text", ["", "fly to the moon", "push the blue cube", "touch the pink cube",
+                                  "touch the red cube and run"])
 def test_what_no_task_says_is_not_understood(text):
     assert understand(text) is None
 

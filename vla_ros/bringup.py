@@ -168,4 +168,5 @@ def literal(value: bool | int | float | str) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
-    return repr(value)
+    mantissa, e, exponent = repr(value).partition("e")
+    return mantissa if not e else f"{float(mantissa)}e{exponent}"  # YAML takes 1e-09 for text

@@ -24,7 +24,7 @@ def save_checkpoint(folder: Path, model: VlaModel, tokenizer: PreTrainedTokenize
 
 
 def open_checkpoint(folder: Path) -> tuple[VlaModel, PreTrainedTokenizerFast]:
-    """Raises CheckpointError naming what is missing or damaged; a tensor that is missing or too many is an error too."""
+    """Raises CheckpointError naming what is missing or damaged; a tensor missing or too many is an error too."""
     if not folder.is_dir():
         raise CheckpointError(f"no checkpoint folder {folder}; expected one with {', '.join(NEEDED)}")
     missing = [name for name in NEEDED if not (folder / name).is_file()]

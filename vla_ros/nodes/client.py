@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import rclpy
 from rclpy.action import ActionClient
+from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Bool, String
 
 from vla_ros.action import ExecuteInstruction
@@ -19,7 +20,6 @@ from vla_ros.errors import ActionError, SimulationError, VlaError
 from vla_ros.msg import ControlStatus, PolicyStatus, TaskState
 from vla_ros.nodes import qos
 from vla_ros.nodes.convert import OUTCOMES, nanoseconds, state_name
-from vla_ros.nodes.running import make_executor
 from vla_ros.srv import ResetTask
 
 TOPICS = {"sim/task_state": (TaskState, qos.TASK_STATE), "vla/policy_status": (PolicyStatus, qos.STATUS),
@@ -73,7 +73,7 @@ class Client:
         rclpy.init(context=self._context, domain_id=domain)
         self.node = rclpy.create_node(name, namespace=namespace, context=self._context, start_parameter_services=False,
                                       enable_rosout=False)
-        self._executor = make_executor(self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._action = ActionClient(self.node, ExecuteInstruction, "vla/execute")
         self._reset = self.node.create_client(ResetTask, "sim/reset")

@@ -53,4 +53,5 @@ class Pairing:
         if not self._parts or self.missing():
             return None
         pivot = min(parts[-1].stamp for parts in self._parts.values())
-        return {source: min(parts, key=lambda part: abs(part.stamp - pivot)) for source, parts in self._parts.items()}
+        return {source: min(parts, key=lambda part: (abs(part.stamp - pivot), -part.stamp))
+                for source, parts in self._parts.items()}

@@ -19,7 +19,10 @@ POLL = 0.1  # [s] how soon a request to end is noticed while nothing else happen
 
 
 def make_executor(context=None) -> Executor:
-    """The events executor where rclpy has it: it costs a quarter of the time for each message."""
+    """The events executor where rclpy has it: it costs a quarter of the time for each message.
+
+    It takes SIGINT and SIGTERM for itself, without asking, and leaves none at its end: for processes of our own only.
+    """
     try:
         from rclpy.experimental.events_executor import EventsExecutor
     except ImportError:
@@ -33,6 +36,9 @@ class Ending:
     def __init__(self):
         self.loading, self.requested = True, False
         self.parent = int(os.environ.get(PARENT, "0"))
+        self.listen()
+
+    def listen(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._request)
 
@@ -60,6 +66,7 @@ def run(make: Callable[[], Node], args=None, loop=spin) -> int:
         executor = make_executor()
         executor.add_node(node)
         ending.loading = False
+        ending.listen()  # the executor has put its own handlers there
         loop(node, executor, ending)
         return 0
     except VlaError as error:

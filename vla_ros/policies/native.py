@@ -44,9 +44,9 @@ class NativePolicy:
         self.cameras = (c.camera,)
         camera = profile.cameras.get(c.camera)
         if camera is None or (camera.width, camera.height) != (c.image_size, c.image_size):
-            raise CheckpointError(f"the checkpoint reads camera '{c.camera}' of {c.image_size} x {c.image_size} px; robot "
-                                  f"'{profile.name}' has " + ", ".join(f"'{n}' {v.width} x {v.height}"
-                                                                      for n, v in profile.cameras.items()))
+            have = ", ".join(f"'{n}' {v.width} x {v.height}" for n, v in profile.cameras.items())
+            raise CheckpointError(f"the checkpoint reads camera '{c.camera}' of {c.image_size} x {c.image_size} px; "
+                                  f"robot '{profile.name}' has {have}")
         self.bins = UniformBins(ACTION_BINS)
         self.actions = QuantileNormaliser(c.action_low, c.action_high)
         self.proprio = QuantileNormaliser(c.proprio_low, c.proprio_high)

@@ -33,7 +33,8 @@ class ReplayPolicy:
         except (ValueError, KeyError, OSError, EOFError, TypeError, BadZipFile) as error:
             raise CheckpointError(f"{file} is not a recording with arrays 'chunks' and 'names': {error}") from error
         if chunks.ndim != 3 or chunks.shape[2] != len(names):
-            raise CheckpointError(f"{file} holds chunks of shape {chunks.shape}, expected (chunks, steps, {len(names)})")
+            raise CheckpointError(f"{file} holds chunks of shape {chunks.shape}, "
+                                  f"expected (chunks, steps, {len(names)})")
         spec = ActionSpec.from_dict(profile.action.to_dict() | {"names": names, "horizon": chunks.shape[1]})
         require_compatible(spec, profile.action)
         return cls(chunks, spec, tuple(profile.cameras))

@@ -106,7 +106,8 @@ class Labeller:
             out = arm_chunk(family, f["ee"][rows], f["gap"][rows], target, shape, size, vector, horizon)
         return out.reshape(b, k, horizon, -1)
 
-    def statistics(self, rng: np.random.Generator, samples: int = 4000) -> tuple[QuantileNormaliser, QuantileNormaliser]:
+    def statistics(self, rng: np.random.Generator,
+                   samples: int = 4000) -> tuple[QuantileNormaliser, QuantileNormaliser]:
         """Normalisers of proprioception and of actions; a gripper fraction spans 0 to 1."""
         rows = rng.integers(self.count, size=samples)
         f = {name: values[rows] for name, values in self.frames.items()}

@@ -33,7 +33,8 @@ class RollOut:
     count: int
 
 
-def collect_corrections(checkpoint: Path, folder: Path, tasks: list[str], episodes: int, number: int, jobs: int) -> None:
+def collect_corrections(checkpoint: Path, folder: Path, tasks: list[str], episodes: int, number: int,
+                        jobs: int) -> None:
     """Writes what is missing of round `number`: `episodes` episodes a task."""
     folder.mkdir(parents=True, exist_ok=True)
     first = FIRST_SEED + number * ROUND_SEEDS

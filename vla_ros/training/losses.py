@@ -38,7 +38,7 @@ def patch_targets(model: VlaModel, point: Tensor, there: Tensor) -> tuple[Tensor
 
 def look_loss(model: VlaModel, logits: Tensor, query: Tensor, patches: Tensor, point: Tensor,
               there: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Region-word contrastive loss: each instruction against every patch and 'not there'; and the offset in its patch."""
+    """Contrastive: each instruction against every patch and 'not there'; and the offset inside the patch."""
     patch, usable = patch_targets(model, point, there)
     loss = F.cross_entropy(logits.float()[usable], patch[usable])
     boxed = patch.clamp(max=model.config.grid**2 - 1)
@@ -46,7 +46,8 @@ def look_loss(model: VlaModel, logits: Tensor, query: Tensor, patches: Tensor, p
     error = (guess - point).abs().sum(-1)[there & usable]
     with torch.no_grad():
         right = (logits.argmax(-1) == patch)[usable].float().mean()
-    return loss + 0.1 * error.mean(), {"look": loss.item(), "look_right": right.item(), "offset_px": error.mean().item()}
+    figures = {"look": loss.item(), "look_right": right.item(), "offset_px": error.mean().item()}
+    return loss + 0.1 * error.mean(), figures
 
 
 def action_loss(logits: Tensor, bins: Tensor, there: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -62,7 +63,8 @@ def action_loss(logits: Tensor, bins: Tensor, there: Tensor) -> tuple[Tensor, di
     return loss, {"action": loss.item(), "bins_away": away.item()}
 
 
-def batch_loss(model: VlaModel, batch: Batch, generator: torch.Generator, acting: bool) -> tuple[Tensor, dict[str, float]]:
+def batch_loss(model: VlaModel, batch: Batch, generator: torch.Generator,
+               acting: bool) -> tuple[Tensor, dict[str, float]]:
     """The loss of one batch; acting=False trains the look alone."""
     device = model.device
     pixels = augment(pixels_of(torch.from_numpy(batch.image)), generator).to(device)

@@ -72,26 +72,28 @@ class Run:
         """Runs every stage that is not done and returns the folder of the finished checkpoint."""
         tasks = [name for name, task in TASKS.items() if task.robot == self.profile.name]
         wanted = self.settings["demos"]
-        collect(self.demos, tasks, 0, wanted["stills"], self.jobs)
-        frames = recording.load([self.demos], "*-still-*")
-        model = self._model(frames)
-        self._stage(model, "look", self.settings["look"], frames, acting=False)
         collect(self.demos, tasks, wanted["episodes"], wanted["stills"], self.jobs)
-        frames = recording.load([self.demos])
+        frames, stills = recording.load([self.demos]), recording.load([self.demos], "*-still-*")
+        model = self._model(recording.load([self.demos], "*-episode-*"))
+        self._stage(model, "look", self.settings["look"], stills, acting=False)
         self._stage(model, "act", self.settings["act"], frames, acting=True)
         self._export(model)
         corrections = self.settings["corrections"]
         gathered: list[Path] = []
         for number in range(1, corrections["rounds"] + 1):
             gathered.append(self.folder / f"rollouts-{number}")
-            collect_corrections(self.folder / "checkpoint", gathered[-1], tasks, corrections["episodes"], number, self.jobs)
+            collect_corrections(self.folder / "checkpoint", gathered[-1], tasks, corrections["episodes"], number,
+                                self.jobs)
             own = recording.load(gathered)
             self._stage(model, f"corrections-{number}", corrections, frames, acting=True, own=own)
             self._export(model)
         return self.folder / "checkpoint"
 
     def _model(self, frames) -> VlaModel:
-        """A fresh model; its normalisation is kept in the run's folder, so that a resumed run has the same."""
+        """A fresh model; its normalisation is kept in the run's folder, so that a resumed run has the same.
+
+        frames: of whole episodes; still scenes are all beginnings, without the motions of an end.
+        """
         file = self.folder / "config.json"
         if not file.exists():
             proprio, actions = self._labeller(frames).statistics(np.random.default_rng(self.seed))

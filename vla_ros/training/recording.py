@@ -23,8 +23,11 @@ FIELDS = ("image", "proprio", "gap", "ee", "base", "objects", "pixels", "shape",
 
 
 def frame(world, observation) -> dict[str, np.ndarray]:
-    """One frame of a world: image uint8 (H, W, 3); proprio (D,); ee (3,), gap [m]; base (x, y [m], yaw [rad]); per object
-    position (M, 3) [m] world frame, pixels (M, 2) in the image, shape, colour (M,) indices (-1: none), size (M,) [m]."""
+    """One frame of a world: image uint8 (H, W, 3); proprio (D,); ee (3,), gap [m]; base (x, y [m], yaw [rad]).
+
+    Per object: position (M, 3) [m] in the world frame, pixels (M, 2) in the image, shape and colour (M,) indices
+    (-1: none), size (M,) [m].
+    """
     state, scene, profile = world.state, world.scene, world.profile
     count = len(scene.objects)
     pixels = world.pixels(CAMERA, state.objects)

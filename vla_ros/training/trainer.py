@@ -87,7 +87,7 @@ def save(model: VlaModel, optimiser: torch.optim.Optimizer, out: Path, step: int
 
 
 def resume(model: VlaModel, optimiser: torch.optim.Optimizer, out: Path) -> int:
-    """Loads the newest whole checkpoint of a stage into model and optimiser; the number of steps done, 0 without one."""
+    """Loads a stage's newest whole checkpoint into model and optimiser; the number of steps done, 0 without one."""
     fresh = out.with_name(out.name + ".new")
     if not (out / "step.json").exists() and (fresh / "step.json").exists():
         shutil.rmtree(out, ignore_errors=True)

@@ -1,0 +1,90 @@
+"""What makes up a system, and how its arguments are read."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import yaml
+
+from vla_ros.bringup import (
+    ROBOT_ARGUMENTS,
+    SIM_ARGUMENTS,
+    SYSTEMS,
+    Argument,
+    literal,
+    parsed,
+    robot_system,
+    sim_system,
+)
+from vla_ros.errors import ConfigError, UnknownNameError
+
+
+def by_name(system):
+    return {process.name: process for process in system.processes}
+
+
+def test_a_simulated_system_and_a_real_one():
+    sim, robot = sim_system(), robot_system()
+    assert list(by_name(sim)) == ["sim_node", "policy_node", "control_node", "task_node"]
+    assert list(by_name(robot)) == ["policy_node", "control_node", "task_node"]
+    assert sim.environment == {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}
+    for process in sim.processes[1:]:
+        assert process.parameters["use_sim_time"] is True and process.parameters["lockstep"] is False
+    assert by_name(robot)["policy_node"].parameters["use_sim_time"] is False
+
+
+def test_values_reach_the_nodes_that_need_them():
+    nodes = by_name(sim_system(robot="husky", policy="hold", mode="lockstep", factor="2.0", seed="7", overview="true"))
+    assert nodes["sim_node"].parameters["seed"] == 7 and nodes["sim_node"].parameters["overview"] is True
+    assert nodes["policy_node"].parameters["policy"] == "hold" and nodes["policy_node"].parameters["lockstep"] is True
+    assert nodes["control_node"].parameters["factor"] == 1.0, "lockstep has no speed"
+    assert by_name(sim_system(factor=2.0))["control_node"].parameters["factor"] == 2.0
+
+
+def test_namespaces_and_remappings():
+    process = robot_system(namespace="left", remap="joint_states:=/franka/joint_states a:=b").processes[0]
+    words = process.ros_arguments()
+    assert words[0] == "--ros-args" and "__ns:=/left" in words and "joint_states:=/franka/joint_states" in words
+    with pytest.raises(ConfigError, match="FROM:=TO"):
+        robot_system(remap="joint_states")
+
+
+@pytest.mark.parametrize("values, error, text", [
+    ({"robot": "pandas"}, UnknownNameError, "did you mean 'panda'"), ({"mode": "fast"}, UnknownNameError, "lockstep"),
+    ({"seed": "one"}, ConfigError, "seed must be int"), ({"overview": "yes"}, ConfigError, "true or false"),
+    ({"polcy": "hold"}, UnknownNameError, "did you mean 'policy'")])
+def test_bad_arguments_name_the_valid_ones(values, error, text):
+    with pytest.raises(error, match=text):
+        sim_system(**values)
+
+
+@pytest.mark.parametrize("arguments", [SIM_ARGUMENTS, ROBOT_ARGUMENTS])
+def test_defaults_come_back_from_text(arguments):
+    text = {a.name: a.default if isinstance(a.default, str) else literal(a.default) for a in arguments}
+    assert parsed(arguments, text) == {a.name: a.default for a in arguments}
+    assert all(a.description for a in arguments)
+
+
+@pytest.mark.parametrize("value", [True, False, 3, -1, 0.5, 1e-9, 1.5e20, "hold", "", "it's", "12", "true", "/a/b.yaml",
+                                   "replay:x.npz"])
+def test_parameters_keep_their_type_as_yaml(value):
+    back = yaml.safe_load(literal(value))
+    assert back == value and type(back) is type(value)
+
+
+def test_an_argument_in_the_wrong_type_is_an_error():
+    with pytest.raises(ConfigError, match="factor must be float"):
+        Argument("factor", 1.0, "speed").parse("fast")
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_parameter_is_declared_by_its_node(name):
+    pytest.importorskip("vla_ros.msg", reason="interfaces are not built: run `make`", exc_type=ImportError)
+    for process in SYSTEMS[name][0]().processes:
+        declared = {p.name: p for p in importlib.import_module(process.module).PARAMETERS} | {"use_sim_time": None}
+        assert set(process.parameters) <= set(declared)
+        for parameter in filter(None, declared.values()):
+            assert parameter.description
+            if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool):
+                assert parameter.low <= parameter.default <= parameter.high, parameter.name
