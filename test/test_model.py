@@ -23,7 +23,8 @@ TOKENIZER = vocab.build_tokenizer(["touch push the red blue cube ball to left"])
 def tiny(**changes) -> VlaModel:
     torch.manual_seed(0)
     settings = dict(
-        vocab_size=len(TOKENIZER), vision_width=32, vision_layers=1, vision_heads=2, width=32, layers=2, heads=2, mlp=48,
+        vocab_size=len(TOKENIZER), vision_width=32, vision_layers=1, vision_heads=2, width=32, layers=2, heads=2,
+        mlp=48,
         action_spec=PANDA.action.to_dict(), action_low=[-0.03, -0.03, -0.03, 0.0], action_high=[0.03, 0.03, 0.03, 1.0],
         proprio_names=["x", "y", "z", "gap"], proprio_low=[0.3, -0.3, 0.0, 0.0], proprio_high=[0.7, 0.3, 0.4, 0.08],
         robot="panda")

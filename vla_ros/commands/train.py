@@ -10,9 +10,9 @@ HELP = "train a checkpoint; goes on where an earlier run with the same --out sto
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, help="a training configuration by name (panda, husky) or a YAML file")
+    parser.add_argument("--config", required=True, help="a training recipe by name (panda, husky) or a YAML file")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/CONFIG)")
-    parser.add_argument("--demos", type=Path, help="folder of demonstrations, completed if need be (default: data/ROBOT)")
+    parser.add_argument("--demos", type=Path, help="demonstrations; completed if need be (default: data/ROBOT)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes for simulation")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads for training")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -54,9 +55,16 @@ def evaluate(todo: Sequence[Episode], policy: str, jobs: int) -> Iterator[Outcom
 
 
 def prepare_worker() -> None:
-    """Before anything heavy is imported: one thread each; Ctrl-C is the parent's to handle."""
+    """Before anything heavy is imported: one thread each; Ctrl-C is the parent's to handle; an orphan ends itself."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Waits for the death of the process that started this one: the pool's queues do not tell of it."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def run(policy: str, episode: Episode) -> Outcome:
