@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,11 +12,13 @@ from vla_ros.bringup import (
     ROBOT_ARGUMENTS,
     SIM_ARGUMENTS,
     SYSTEMS,
+    TRANSPORTS,
     Argument,
     literal,
     parsed,
     robot_system,
     sim_system,
+    transports,
 )
 from vla_ros.errors import ConfigError, UnknownNameError
 
@@ -28,10 +31,17 @@ def test_a_simulated_system_and_a_real_one():
     sim, robot = sim_system(), robot_system()
     assert list(by_name(sim)) == ["sim_node", "policy_node", "control_node", "task_node"]
     assert list(by_name(robot)) == ["policy_node", "control_node", "task_node"]
-    assert sim.environment == {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}
     for process in sim.processes[1:]:
         assert process.parameters["use_sim_time"] is True and process.parameters["lockstep"] is False
     assert by_name(robot)["policy_node"].parameters["use_sim_time"] is False
+
+
+def test_how_messages_are_carried_is_the_users_choice_first():
+    (name, file), = transports({}).items()
+    assert name == "FASTDDS_DEFAULT_PROFILES_FILE" and Path(file).is_file()
+    assert set(transports({"ROS_DISTRO": "jazzy"})) == {"FASTRTPS_DEFAULT_PROFILES_FILE"}
+    for name in TRANSPORTS:
+        assert transports({name: "mine"}) == {}
 
 
 def test_values_reach_the_nodes_that_need_them():

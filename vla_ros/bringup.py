@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.paths import data_folder
 from vla_ros.profile import load_profile
 
 PARENT = "VLA_ROS_PARENT"  # environment: process id without which a node does not go on
-ENVIRONMENT = {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}  # unless the user set it: the default loses images
+TRANSPORTS = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
+OLD_FAST_DDS = ("humble", "iron", "jazzy")  # distributions that know the second name only
+
+
+def transports(user: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which images arrive; nothing where the user has chosen how messages are carried."""
+    if any(name in user for name in TRANSPORTS):
+        return {}
+    name = TRANSPORTS[1 if user.get("ROS_DISTRO") in OLD_FAST_DDS else 0]
+    return {name: str(data_folder("config") / "fastdds.xml")}
+
+
+ENVIRONMENT = transports(os.environ)
 
 
 @dataclass(frozen=True)

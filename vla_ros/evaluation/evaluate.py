@@ -22,6 +22,10 @@ from vla_ros.sim.oracle import OraclePolicy
 from vla_ros.sim.tasks import get_task
 from vla_ros.sim.world import World
 
+# Environment of what runs a policy: more threads help no model that answers one image, and starve each other; and the
+# number of threads decides the order of sums, so that both paths of an evaluation have to have the same.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -56,7 +60,7 @@ def evaluate(todo: Sequence[Episode], policy: str, jobs: int) -> Iterator[Outcom
 
 def prepare_worker() -> None:
     """Before anything heavy is imported: one thread each; Ctrl-C is the parent's to handle; an orphan ends itself."""
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+    os.environ.update(ONE_THREAD)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vla_ros.bringup import sim_system
-from vla_ros.evaluation.evaluate import Episode
+from vla_ros.evaluation.evaluate import ONE_THREAD, Episode
 from vla_ros.evaluation.rollout import Outcome
 from vla_ros.nodes import states
 from vla_ros.nodes.client import Client, Executed, Layout
@@ -22,7 +22,8 @@ def evaluate_through_ros(todo: Sequence[Episode], policy: str) -> Iterator[Outco
     """Outcomes as they come: one system a robot, its episodes one after the other."""
     for robot in dict.fromkeys(get_task(episode.task).robot for episode in todo):
         description = sim_system(robot=robot, policy=policy, mode="lockstep")
-        with System(description, domain=own_domain()) as system, system.client("vla_eval") as client:
+        with (System(description, domain=own_domain(), environment=ONE_THREAD) as system,
+              system.client("vla_eval") as client):
             client.wait_ready(description, READY, system.check)
             watch = TaskWatch(client)
             for episode in todo:

@@ -50,11 +50,15 @@ class Labeller:
         self.bins = UniformBins()
 
     def batch(self, rng: np.random.Generator, images: int, instructions: int, proprio: QuantileNormaliser,
-              actions: QuantileNormaliser | None) -> Batch:
-        """A random batch; actions=None leaves the action labels out."""
+              actions: QuantileNormaliser | None, focus: float = 0.0) -> Batch:
+        """A random batch; actions=None leaves the action labels out.
+
+        focus: share of the instructions that are about the object that the robot was at work on. The last centimetres
+        are where actions must be exact, and a random object is hardly ever that near.
+        """
         rows = rng.integers(self.count, size=images)
         f = {name: values[rows] for name, values in self.frames.items()}
-        text, there, chosen, task, direction = self._ask(rng, f, instructions)
+        text, there, chosen, task, direction = self._ask(rng, f, instructions, focus)
         labels = np.zeros((images, instructions, 0), np.int64)
         if actions is not None:
             values = actions.normalise(self.values(f, chosen, task, direction))
@@ -62,7 +66,7 @@ class Labeller:
         point = np.take_along_axis(f["pixels"], chosen[..., None], 1)
         return Batch(f["image"], text, proprio.normalise(f["proprio"]).astype(np.float32), there, point, labels)
 
-    def _ask(self, rng, f, k: int):
+    def _ask(self, rng, f, k: int, focus: float = 0.0):
         """Draws K instructions an image: text ids (B, K, L), there, object, task and direction indices (B, K)."""
         b = len(f["image"])
         text = np.zeros((b, k, self.words.length), np.int64)
@@ -79,6 +83,8 @@ class Labeller:
                     there[i, j], chosen[i, j] = True, f["target"][i]
                     task[i, j] = self.tasks.index(str(f["task"][i]))
                     direction[i, j] = f["direction"][i] or direction[i, j]
+                elif focus and rng.random() < focus:
+                    there[i, j], chosen[i, j] = True, f["target"][i]
                 kind = kinds[chosen[i, j]] if there[i, j] else absent_kind(rng, kinds)
                 text[i, j] = self._text(rng, kind, self.tasks[task[i, j]], DIRECTIONS[direction[i, j]])
         return text, there, chosen, task, direction

@@ -117,7 +117,8 @@ class Run:
 
         def loss_of(rng, generator):
             source = sources[int(rng.integers(len(sources)))]
-            batch = source.batch(rng, settings["images"], settings["instructions"], proprio, actions)
+            batch = source.batch(rng, settings["images"], settings["instructions"], proprio, actions,
+                                 settings.get("focus", 0.0))
             return batch_loss(model, batch, generator, acting)
 
         train_stage(model, name, settings, self.seed, self.folder, loss_of)
