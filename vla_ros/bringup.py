@@ -23,7 +23,8 @@ def transports(user: Mapping[str, str]) -> dict[str, str]:
     return {name: str(data_folder("config") / "fastdds.xml")}
 
 
-ENVIRONMENT = transports(os.environ)
+THREADS = {"OMP_NUM_THREADS": "1"}  # a second thread makes a small model wait for it: slower wherever cores are busy
+ENVIRONMENT = transports(os.environ) | THREADS
 
 
 @dataclass(frozen=True)

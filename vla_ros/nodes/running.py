@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 import rclpy
@@ -58,7 +59,16 @@ def spin(node: Node, executor: Executor, ending: Ending) -> None:
 
 
 def run(make: Callable[[], Node], args=None, loop=spin) -> int:
-    """Makes a node and runs `loop` until the process is asked to end. Returns the exit code."""
+    """Makes a node and runs `loop` until the process is asked to end. Returns the exit code, unless a thread hangs."""
+    code = run_node(make, args, loop)
+    if any(thread.daemon for thread in threading.enumerate()):  # in a model: Python's own end would abort on it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def run_node(make: Callable[[], Node], args, loop) -> int:
     ending, node, executor = Ending(), None, None
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -78,6 +88,7 @@ def run(make: Callable[[], Node], args=None, loop=spin) -> int:
             node.close()
         if executor is not None:
             executor.shutdown(timeout_sec=1.0)
+            ending.listen()  # it leaves no handlers, and an impatient Ctrl-C must not cut the end short
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

@@ -1,0 +1,227 @@
+"""The control node over DDS: when it commands, what it refuses, how it holds, stops and ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, String
+from vla_ros.msg import ActionChunk, ControlStatus
+
+from vla_ros.nodes import control_node, convert, qos
+from vla_ros.profile import config_folder, load_profile
+from vla_ros.types import ActionChunk as Chunk
+from vla_ros.types import JointState as Joints
+
+PANDA, HUSKY = load_profile("panda"), load_profile("husky")
+MOVES = {"panda": np.tile([0.0, 0.0, 0.01, 1.0], (8, 1)), "husky": np.tile([0.2, 0.1], (8, 1))}
+
+
+class Robot:
+    """Joints, a policy and a user on the bench's peer."""
+
+    def __init__(self, bench, robot="panda", **parameters):
+        self.bench = bench
+        self.node = bench.start(control_node.ControlNode, robot=str(robot), **parameters)
+        self.profile = self.node.profile
+        command = self.profile.command
+        self.commands = bench.listen(convert.COMMAND_TYPES[command.interface], command.topic, qos.STREAM)
+        self.statuses = bench.listen(ControlStatus, "vla/control_status", qos.STATUS)
+        self.joints = bench.speak(JointState, "joint_states", qos.SENSOR)
+        self.chunks = bench.speak(ActionChunk, "vla/action_chunk", qos.STREAM)
+        self.words = bench.speak(String, "vla/instruction", qos.REQUEST)
+        self.stops = bench.speak(Bool, "vla/stop", qos.REQUEST)
+        bench.until(lambda: self.node.count_subscribers(command.topic) > 0, "a reader of the commands")
+
+    def measure(self):
+        names = (*self.profile.joints, *(self.profile.gripper.joints if self.profile.gripper else ()))
+        home = dict(zip(self.profile.joints, self.profile.home or np.zeros(len(names)).tolist(), strict=False))
+        joints = Joints(dict.fromkeys(names, 0.02) | home, dict.fromkeys(names, 0.0), self.node.now())
+        self.joints.publish(convert.joint_message(joints))
+
+    def say(self, words):
+        self.words.publish(String(data=words))
+        self.until_status("instruction", words)
+
+    def offer(self, values=None, instruction="go", spec=None):
+        """A chunk that answers the newest joint states."""
+        self.bench.until(lambda: self.node.commanding.controller.current, "joint states", self.measure)
+        values = MOVES[self.profile.name] if values is None else values
+        message = convert.chunk_message(Chunk(np.zeros_like(values), spec or self.profile.action,
+                                              self.node.commanding.controller.current.stamp), instruction, 5)
+        message.values = np.asarray(values, float).ravel().tolist()
+        self.chunks.publish(message)
+
+    def until_status(self, field, value, meanwhile=None):
+        def found():
+            return self.statuses and getattr(self.statuses[-1], field) == value and self.statuses[-1]
+        return self.bench.until(found, f"{field} {value}", meanwhile or self.measure)
+
+    def some_statuses(self, count=4, meanwhile=None):
+        """Waits for news from the node: at 10 Hz, so that it had time to do what it must not."""
+        before = len(self.statuses)
+        self.bench.until(lambda: len(self.statuses) >= before + count, "statuses", meanwhile or self.measure)
+
+    def moving(self):
+        """In the middle of a chunk."""
+        self.say("go")
+        self.offer()
+        self.until_status("state", ControlStatus.EXECUTING)
+        return self
+
+
+def heights(commands):
+    """What distinguishes a command of another target."""
+    return [tuple(c.points[0].positions) for c in commands]
+
+
+def test_nothing_is_published_before_the_first_valid_chunk(bench):
+    robot = Robot(bench)
+    robot.say("go")
+    robot.some_statuses()
+    assert robot.statuses[-1].state == ControlStatus.IDLE
+    robot.offer(MOVES["panda"] * np.nan)
+    robot.until_status("refused_chunks", 1)
+    robot.offer(np.zeros((8, 2)), spec=HUSKY.action)
+    robot.until_status("refused_chunks", 2)
+    robot.some_statuses()
+    assert robot.commands == [] and robot.statuses[-1].state == ControlStatus.FAILED
+    assert "spec" in robot.statuses[-1].detail
+    robot.offer()
+    bench.until(lambda: len(robot.commands) > 3, "commands", robot.measure)
+
+
+def test_it_moves_at_its_rate_and_holds_when_chunks_stop(bench):
+    robot = Robot(bench).moving()
+    status = robot.until_status("state", ControlStatus.HOLDING)
+    assert status.sequence == 5 and status.commands >= 3
+    moved = heights(robot.commands)
+    assert len(set(moved)) > 3, "targets changed while the chunk was in force"
+    first = robot.commands[0]
+    assert list(first.joint_names) == list(convert.joint_order(PANDA))
+    assert convert.nanoseconds(first.points[0].time_from_start) == PANDA.control_period_ns
+    before = len(robot.commands)
+    bench.until(lambda: len(robot.commands) > before + 20, "holding", robot.measure)
+    assert len(set(heights(robot.commands[before + 1:]))) == 1
+    assert 0.5 / 60 < robot.statuses[-1].period_p50 < 2 / 60
+
+
+def test_nan_in_the_middle_changes_nothing(bench):
+    robot = Robot(bench).moving()
+    robot.offer(MOVES["panda"] * np.inf)
+    robot.until_status("refused_chunks", 1)
+    robot.until_status("state", ControlStatus.FAILED)
+    assert np.isfinite(heights(robot.commands)).all()
+
+
+def test_other_words_hold_and_a_late_answer_to_the_words_before_moves_nothing(bench):
+    robot = Robot(bench).moving()
+    robot.say("stay")
+    robot.until_status("state", ControlStatus.HOLDING)
+    before = len(robot.commands)
+    robot.offer(instruction="go")
+    robot.some_statuses()
+    assert len(set(heights(robot.commands[before:]))) == 1
+    robot.offer(instruction="stay")
+    robot.until_status("state", ControlStatus.EXECUTING)
+
+
+def test_a_refusal_holds_with_its_reason(bench):
+    robot = Robot(bench).moving()
+    stamp = robot.node.commanding.controller.current.stamp
+    refusal = Chunk(np.zeros((0, 4)), PANDA.action, stamp, refusal="no such thing")
+    robot.chunks.publish(convert.chunk_message(refusal, "go", 6))
+    assert "no such thing" in robot.until_status("state", ControlStatus.HOLDING).detail
+
+
+def test_stop_latches_and_only_a_new_instruction_moves_after_its_release(bench):
+    robot = Robot(bench).moving()
+    robot.stops.publish(Bool(data=True))
+    robot.until_status("state", ControlStatus.STOPPED)
+    robot.words.publish(String(data="go"))
+    robot.offer()
+    robot.some_statuses()
+    assert robot.statuses[-1].state == ControlStatus.STOPPED
+    held = heights(robot.commands[-1:])
+    robot.stops.publish(Bool(data=False))
+    robot.until_status("state", ControlStatus.HOLDING)
+    robot.offer()
+    robot.some_statuses()
+    assert heights(robot.commands[-1:]) == held
+    robot.say("go")
+    robot.offer()
+    robot.until_status("state", ControlStatus.EXECUTING)
+
+
+def test_joint_states_that_stop_end_the_motion(bench):
+    robot = Robot(bench)
+    robot.say("go")
+    robot.offer(np.tile(MOVES["panda"], (10, 1)))
+    status = robot.until_status("state", ControlStatus.FAILED, meanwhile=lambda: None)
+    assert "joint states are 0.2" in status.detail
+
+
+def profile_file(folder: Path, interface: str) -> Path:
+    data = yaml.safe_load((config_folder() / "robots" / "panda.yaml").read_text())
+    data["command"] = {"interface": interface, "topic": "arm_controller/commands"}
+    file = folder / f"{interface}.yaml"
+    file.write_text(yaml.safe_dump(data))
+    return file
+
+
+@pytest.mark.parametrize("interface", ["position", "velocity"])
+def test_streamed_arrays(bench, tmp_path, interface):
+    robot = Robot(bench, profile_file(tmp_path, interface)).moving()
+    bench.until(lambda: len(robot.commands) > 10, "commands", robot.measure)
+    rows = np.array([c.data for c in robot.commands])
+    assert rows.shape[1] == 9 and np.isfinite(rows).all()
+    near_home = np.abs(rows[:, :7] - PANDA.home).max() < 0.2
+    assert near_home == (interface == "position"), "targets, or speeds"
+    robot.until_status("state", ControlStatus.HOLDING)
+    before = len(robot.commands)
+    bench.until(lambda: len(robot.commands) > before + 5, "holding", robot.measure)
+    assert (np.array(robot.commands[-1].data) == 0).all() == (interface == "velocity")
+
+
+def test_a_base_slows_down_and_is_told_to_stand_still_at_the_end(bench):
+    robot = Robot(bench, "husky").moving()
+    bench.until(lambda: max((c.twist.linear.x for c in robot.commands), default=0) > 0.19, "speed", robot.measure)
+    assert robot.commands[-1].header.frame_id == "base_link"
+    speeds = [c.twist.linear.x for c in robot.commands]
+    assert np.abs(np.diff(speeds)).max() <= HUSKY.limits.v_acceleration / 60 + 1e-9
+    robot.node.close()
+    bench.until(lambda: robot.commands[-1].twist.linear.x == 0.0, "the last word")
+
+
+def test_diagnostics(bench):
+    robot = Robot(bench)
+    heard = bench.listen(DiagnosticArray, "/diagnostics")
+    robot.moving()
+    bench.until(lambda: len(heard) > 1, "diagnostics", robot.measure)
+    assert {"period p95 [ms]", "interventions", "overruns"} <= {v.key for v in heard[-1].status[0].values}
+
+
+def test_lockstep_answers_each_joint_state_once(bench):
+    robot = Robot(bench, lockstep=True, execute_steps=1)
+    def at(stamp):
+        robot.joints.publish(convert.joint_message(replace(joints, stamp=stamp)))
+    joints = Joints(dict(zip(PANDA.joints, PANDA.home, strict=True)) | dict.fromkeys(PANDA.gripper.joints, 0.02), {}, 0)
+    robot.words.publish(String(data="go"))
+    bench.until(lambda: robot.statuses and robot.statuses[-1].instruction == "go", "words")
+    robot.chunks.publish(convert.chunk_message(Chunk(MOVES["panda"], PANDA.action, 10**9), "go", 0))
+    for tick in range(6):
+        stamp = 10**9 + round(tick * 1e9 / 60)
+        at(stamp)
+        at(stamp)
+        bench.until(lambda tick=tick: len(robot.commands) == tick + 1, f"command {tick}")
+        assert convert.command_stamp(robot.commands[-1]) == stamp
+    at(10**9 + 10**8)
+    robot.some_statuses(meanwhile=lambda: None)
+    assert len(robot.commands) == 6, "the next observation is to be answered first"
+    robot.chunks.publish(convert.chunk_message(Chunk(MOVES["panda"], PANDA.action, 10**9 + 10**8), "go", 1))
+    bench.until(lambda: len(robot.commands) == 7, "the command after its chunk")

@@ -1,0 +1,194 @@
+"""The policy node over DDS: what it answers, what it refuses, and that it lives."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import String
+from vla_ros.msg import ActionChunk, PolicyStatus
+
+from vla_ros.nodes import convert, policy_node, qos
+from vla_ros.policies.hold import HoldPolicy
+from vla_ros.profile import load_profile
+from vla_ros.types import JointState as Joints
+
+PANDA = load_profile("panda")
+NAMES = (*PANDA.joints, *PANDA.gripper.joints)
+BLACK = np.zeros((96, 96, 3), np.uint8)
+
+
+class Robot:
+    """Cameras, joints and a user on the bench's peer."""
+
+    def __init__(self, bench, compressed=False, **parameters):
+        self.bench = bench
+        self.node = bench.start(policy_node.PolicyNode, robot="panda", policy="hold", compressed=compressed,
+                                **parameters)
+        self.sent = set()  # [ns] the oldest stamp of each observation
+        kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
+        self.make = convert.compressed_message if compressed else convert.image_message
+        self.chunks = bench.listen(ActionChunk, "vla/action_chunk", qos.STREAM)
+        self.statuses = bench.listen(PolicyStatus, "vla/policy_status", qos.STATUS)
+        self.cameras = {n: bench.speak(kind, f"camera/{n}/image_raw{suffix}", qos.SENSOR) for n in PANDA.cameras}
+        self.joints = bench.speak(JointState, "joint_states", qos.SENSOR)
+        self.words = bench.speak(String, "vla/instruction", qos.REQUEST)
+
+    def say(self, words):
+        self.words.publish(String(data=words))
+        self.bench.until(lambda: self.node.inferring.instruction == words, f"'{words}' in force")
+
+    def observe(self, image=BLACK, **ages):
+        """Everything, measured now, or as long ago as `ages` [s] says."""
+        now = self.node.now()
+        stamp = {name: now - round(ages.get(name, ages.get("all", 0.0)) * 1e9) for name in (*self.cameras, "joints")}
+        for name, camera in self.cameras.items():
+            camera.publish(self.make(image, stamp[name], f"{name}_optical_frame"))
+        self.joints.publish(convert.joint_message(Joints(dict.fromkeys(NAMES, 0.02), {}, stamp["joints"])))
+        self.sent.add(min(stamp.values()))
+        return stamp
+
+    def until_status(self, state, meanwhile=lambda: None):
+        def found():
+            return self.statuses and self.statuses[-1].state == state and self.statuses[-1]
+        return self.bench.until(found, f"status {state}", meanwhile)
+
+
+def test_a_chunk_answers_an_observation(bench):
+    robot = Robot(bench)
+    assert robot.until_status(PolicyStatus.WAITING).detail == "no instruction"
+    bench.until(lambda: robot.node.inferring.observed, "an observation", lambda: robot.observe())
+    assert robot.chunks == [], "without an instruction nothing is inferred"
+    robot.say("touch the red cube")
+    bench.until(lambda: robot.chunks, "a chunk", robot.observe)
+    message = robot.chunks[0]
+    chunk = convert.chunk_from(message)
+    assert message.instruction == "touch the red cube" and message.sequence == 0
+    assert chunk.spec == PANDA.action and (chunk.values[:, :3] == 0).all()
+    assert list(chunk.timings) == ["age", "wait", "convert", "infer", "total"]
+    assert 0 < chunk.timings["age"] < chunk.timings["total"]
+    assert chunk.stamp in robot.sent, "stamped with the oldest part of its observation"
+    status = robot.until_status(PolicyStatus.RUNNING, lambda: robot.observe())
+    assert status.policy == "hold" and status.instruction == "touch the red cube"
+    robot.say("")
+    robot.until_status(PolicyStatus.WAITING, lambda: robot.observe())
+
+
+@pytest.mark.parametrize("ages, reason", [({"all": 0.5}, "stale"), ({"front": 0.5}, "stale"), ({"wrist": 0.15}, "skew"),
+                                          ({"all": -0.5}, "future"), ({"joints": 0.5}, "stale")])
+def test_what_does_not_fit_in_time_is_refused(bench, ages, reason):
+    robot = Robot(bench)
+    robot.say("go")
+    bench.until(lambda: robot.node.inferring.refusals[reason], reason, lambda: robot.observe(**ages))
+    status = robot.until_status(PolicyStatus.STALE)
+    assert status.detail.startswith(reason) and status.refused_observations >= 1
+    assert robot.chunks == []
+
+
+def test_wrong_images_are_refused_and_good_ones_follow(bench):
+    robot = Robot(bench)
+    robot.say("go")
+    bench.until(lambda: robot.node.inferring.refusals["size"], "size", lambda: robot.observe(BLACK[:, :50]))
+    robot.make = lambda *parts: spoilt(convert.image_message(*parts))
+    bench.until(lambda: robot.node.inferring.refusals["encoding"], "encoding", robot.observe)
+    assert robot.chunks == [] and robot.node.inferring.refusals.keys() == {"size", "encoding"}
+    robot.make = convert.image_message
+    bench.until(lambda: robot.chunks, "a chunk", robot.observe)
+
+
+def spoilt(message):
+    message.encoding = "yuv422"
+    return message
+
+
+def test_compressed_images(bench):
+    robot = Robot(bench, compressed=True)
+    robot.say("go")
+    bench.until(lambda: robot.chunks, "a chunk", robot.observe)
+
+
+class Scripted(HoldPolicy):
+    """Does what the test says; counts its resets and what it saw."""
+
+    def __init__(self, profile):
+        super().__init__(profile)
+        self.behave, self.seen, self.resets = lambda chunk: chunk, [], 0
+
+    def infer(self, observation):
+        self.seen.append(observation.stamp)
+        return self.behave(super().infer(observation))
+
+    def reset(self):
+        self.resets += 1
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    policy = Scripted(PANDA)
+    monkeypatch.setattr(policy_node, "open_policy", lambda source, profile: policy)
+    return policy
+
+
+def test_a_policy_that_raises_leaves_the_node_alive(bench, scripted):
+    def fail(chunk):
+        raise RuntimeError("out of memory")
+    robot = Robot(bench)
+    scripted.behave = fail
+    robot.say("go")
+    status = robot.until_status(PolicyStatus.FAILED, robot.observe)
+    assert status.detail == "RuntimeError: out of memory" and robot.chunks == []
+    scripted.behave = lambda chunk: chunk
+    bench.until(lambda: robot.chunks, "a chunk", robot.observe)
+
+
+def test_a_refusal_is_published_and_stands(bench, scripted):
+    robot = Robot(bench)
+    scripted.behave = lambda chunk: replace(chunk, values=chunk.values[:0], refusal="no such thing here")
+    robot.say("touch the moon")
+    bench.until(lambda: robot.chunks, "the refusal", robot.observe)
+    assert robot.chunks[0].refusal == "no such thing here" and robot.chunks[0].steps == 0
+    assert robot.until_status(PolicyStatus.REFUSED).detail == "no such thing here"
+    seen = len(scripted.seen)
+    last = robot.observe()["joints"]
+    bench.until(lambda: robot.node.inferring.observed == last, "a later observation", lambda: None)
+    assert len(scripted.seen) == seen and len(robot.chunks) == 1
+    robot.say("go")
+    bench.until(lambda: len(robot.chunks) == 2, "another answer", robot.observe)
+
+
+def test_the_newest_observation_and_no_queue(bench, scripted):
+    robot = Robot(bench)
+    gate = threading.Event()
+    scripted.behave = lambda chunk: chunk if gate.wait(60) else None
+    robot.say("go")
+    bench.until(lambda: scripted.seen, "the first inference", robot.observe)
+    newest = 0
+    for _ in range(5):
+        newest = robot.observe()["joints"]
+        bench.until(lambda newest=newest: robot.node.inferring.observed == newest, "its arrival")
+    gate.set()
+    bench.until(lambda: len(robot.chunks) >= 2, "two answers")
+    assert scripted.seen[1] == newest and len(scripted.seen) == 2
+
+
+def test_new_words_reset_the_policy_and_repeated_words_do_not(bench, scripted):
+    robot = Robot(bench)
+    for words, resets in (("a", 1), ("a", 1), ("b", 2)):
+        robot.say(words)
+        before = len(robot.chunks)
+        bench.until(lambda before=before: len(robot.chunks) > before, "a chunk", robot.observe)
+        assert scripted.resets == resets and robot.chunks[-1].instruction == words
+
+
+def test_diagnostics(bench):
+    robot = Robot(bench)
+    heard = bench.listen(DiagnosticArray, "/diagnostics")
+    robot.say("go")
+    bench.until(lambda: robot.chunks, "a chunk", robot.observe)
+    heard.clear()
+    bench.until(lambda: heard and "infer p50 [ms]" in {v.key for v in heard[-1].status[0].values}, "figures", robot.observe)
+    assert heard[-1].status[0].name == "policy_node" and heard[-1].status[0].hardware_id == "panda"
