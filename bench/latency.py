@@ -17,7 +17,6 @@ from timing import figures
 from vla_ros.bringup import ENVIRONMENT, sim_system
 from vla_ros.cli import at_least
 from vla_ros.errors import SimulationError, VlaError
-from vla_ros.evaluation.evaluate import ONE_THREAD
 from vla_ros.evaluation.table import milliseconds, table
 from vla_ros.nodes.domains import own_domain
 from vla_ros.nodes.system import System
@@ -34,8 +33,8 @@ def traces(robot: str, policy: str, count: int) -> list[Trace]:
     task = next(task for task in TASKS.values() if task.robot == robot)
     system = sim_system(robot=robot, policy=policy)
     domain = own_domain()
-    with (System(system, domain=domain, environment=ONE_THREAD) as processes,
-          processes.client("vla_latency") as client, Tracer(load_profile(robot), domain) as tracer):
+    with (System(system, domain=domain) as processes, processes.client("vla_latency") as client,
+          Tracer(load_profile(robot), domain) as tracer):
         client.wait_ready(system, READY, processes.check)
         for seed in range(MAX_EPISODES):
             layout = client.reset(task.name, seed)

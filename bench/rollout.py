@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import defaultdict
 
 from timing import Timed, figures
 
+from vla_ros.bringup import THREADS
 from vla_ros.cli import at_least
 from vla_ros.errors import VlaError
-from vla_ros.evaluation.evaluate import stage
-from vla_ros.evaluation.rollout import run_episode
 from vla_ros.evaluation.table import milliseconds, table
-from vla_ros.sim.tasks import get_task
 
 WARM_UP = 2  # episodes that do not count
 WORLD = {"reset": "reset", "observe": "render", "step": "physics", "joints": "joint states"}
@@ -28,6 +27,9 @@ CONTROLLER = {"tick": "IK and guard", "accept": "check chunk", "observe": "keep 
 def measure(task_name: str, policy_name: str, count: int) -> dict:
     """Seconds by stage over `count` episodes; 'episode' is the whole, and what no stage accounts for is 'rest'."""
     from vla_ros.control import Controller
+    from vla_ros.evaluation.evaluate import stage
+    from vla_ros.evaluation.rollout import run_episode
+    from vla_ros.sim.tasks import get_task
 
     task = get_task(task_name)
     world, policy = stage(policy_name, task.robot)
@@ -55,6 +57,7 @@ def main() -> int:
     parser.add_argument("--policy", default="native")
     parser.add_argument("--episodes", type=at_least(1), default=20)
     args = parser.parse_args()
+    os.environ.update(THREADS)  # before anything that counts its threads when it is loaded
     try:
         made = measure(args.task, args.policy, args.episodes)
     except VlaError as error:

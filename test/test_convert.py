@@ -168,7 +168,8 @@ def chunk_message():
     ({"values": [0.0] * 31 + [np.inf]}, "finite"), ({"names": ["dx", "dy", "dz", "dx"]}, "spec"),
     ({"names": ["v", "w", "x", "y"]}, "spec"), ({"units": ["m", "m", "mm", "1"]}, "spec"),
     ({"mode": "absolute"}, "spec"), ({"period": 0.0}, "spec"), ({"period": np.nan}, "spec"), ({"horizon": 0}, "spec"),
-    ({"confidence": 1.5}, "confidence"), ({"confidence": np.nan}, "confidence"), ({"stages": ["infer"], "seconds": [np.nan]}, "finite")])
+    ({"confidence": 1.5}, "confidence"), ({"confidence": np.nan}, "confidence"),
+    ({"stages": ["infer"], "seconds": [np.nan]}, "finite")])
 def test_malformed_chunks_are_refused(change, reason):
     message = chunk_message()
     for name, value in change.items():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 
 import imageio_ffmpeg
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from vla_ros.cli import main
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.evaluation import video
-from vla_ros.evaluation.evaluate import Episode, episodes, evaluate
+from vla_ros.evaluation.evaluate import Episode, episodes, evaluate, workers
 from vla_ros.evaluation.rollout import Outcome, run_episode
 from vla_ros.evaluation.scores import Journal, agreement, as_table, report
 from vla_ros.evaluation.table import table
@@ -113,6 +114,13 @@ def test_the_outcomes_do_not_depend_on_the_number_of_workers():
     assert {(e.task, e.seed) for e in todo} == {("reach", 7), ("reach", 8), ("drive", 7), ("drive", 8)}
     runs = [sorted(evaluate(todo, "oracle", jobs), key=lambda o: (o.task, o.seed)) for jobs in (1, 2)]
     assert runs[0] == runs[1] and all(o.success for o in runs[0])
+
+
+def test_a_worker_is_born_with_one_thread_and_the_parent_keeps_its_own(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with workers(1) as pool:
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_a_workers_error_arrives_as_it_was_raised():

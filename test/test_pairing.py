@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vla_ros.nodes.pairing import MEMORY, Pairing
+from vla_ros.nodes.pairing import MEMORY, Pairing, Part
 
 MS = 1_000_000
 
@@ -15,7 +15,7 @@ def filled(**stamps) -> Pairing:
     pairing = Pairing(stamps)
     for source, values in stamps.items():
         for value in values:
-            pairing.add(source, value * MS, 0, value)
+            pairing.add(source, Part(value * MS, value))
     return pairing
 
 
@@ -43,7 +43,7 @@ def test_late_and_repeated_parts():
 
 def test_time_that_begins_anew_forgets_all():
     pairing = filled(front=[5000, 5100], joints=[5000, 5100])
-    pairing.add("front", 0, 0, 0)
+    pairing.add("front", Part(0, 0))
     assert pairing.newest() is None and pairing.missing() == ["joints"]
 
 

@@ -159,11 +159,12 @@ def test_a_node_that_falls_silent(name):
 def test_another_instruction_or_one_that_is_lost():
     bench = Bench().started()
     bench.policy(instruction="something else")
-    verdict = bench.check()
+    assert bench.check() is None
+    verdict = bench.check(1.1)
     assert verdict.outcome == "canceled" and "something else" in verdict.message
     bench = Bench().started()
     bench.control("idle", "")
-    assert bench.check().outcome == "halted"
+    assert bench.check() is None and bench.check(1.1).outcome == "halted"
 
 
 def test_what_the_feedback_says():

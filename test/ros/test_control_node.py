@@ -11,7 +11,7 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
-from vla_ros.msg import ActionChunk, ControlStatus
+from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 
 from vla_ros.nodes import control_node, convert, qos
 from vla_ros.profile import config_folder, load_profile
@@ -32,8 +32,9 @@ class Robot:
         command = self.profile.command
         self.commands = bench.listen(convert.COMMAND_TYPES[command.interface], command.topic, qos.STREAM)
         self.statuses = bench.listen(ControlStatus, "vla/control_status", qos.STATUS)
-        self.joints = bench.speak(JointState, "joint_states", qos.SENSOR)
-        self.chunks = bench.speak(ActionChunk, "vla/action_chunk", qos.STREAM)
+        lockstep = self.node.lockstep is not None
+        self.joints = bench.speak(JointState, "joint_states", qos.sensor(lockstep))
+        self.chunks = bench.speak(ActionChunk, "vla/action_chunk", qos.stream(lockstep))
         self.words = bench.speak(String, "vla/instruction", qos.REQUEST)
         self.stops = bench.speak(Bool, "vla/stop", qos.REQUEST)
         bench.until(lambda: self.node.count_subscribers(command.topic) > 0, "a reader of the commands")
@@ -113,7 +114,7 @@ def test_it_moves_at_its_rate_and_holds_when_chunks_stop(bench):
 
 def test_nan_in_the_middle_changes_nothing(bench):
     robot = Robot(bench).moving()
-    robot.offer(MOVES["panda"] * np.inf)
+    robot.offer(np.full((8, 4), np.inf))
     robot.until_status("refused_chunks", 1)
     robot.until_status("state", ControlStatus.FAILED)
     assert np.isfinite(heights(robot.commands)).all()
@@ -129,6 +130,20 @@ def test_other_words_hold_and_a_late_answer_to_the_words_before_moves_nothing(be
     assert len(set(heights(robot.commands[before:]))) == 1
     robot.offer(instruction="stay")
     robot.until_status("state", ControlStatus.EXECUTING)
+
+
+def test_words_that_reached_the_policy_node_alone(bench):
+    robot = Robot(bench)
+    policy = bench.speak(PolicyStatus, "vla/policy_status", qos.STATUS)
+    policy.publish(PolicyStatus(instruction="of before"))
+    bench.until(lambda: robot.node._policy_words == "of before", "the first status")
+    assert robot.node.commanding.instruction == "", "a node that was restarted does not go on"
+    policy.publish(PolicyStatus(instruction="go"))
+    robot.until_status("instruction", "go")
+    robot.say("")
+    policy.publish(PolicyStatus(instruction="go"))
+    robot.some_statuses()
+    assert robot.statuses[-1].instruction == "", "a report that is repeated is not a new instruction"
 
 
 def test_a_refusal_holds_with_its_reason(bench):
@@ -163,7 +178,7 @@ def test_joint_states_that_stop_end_the_motion(bench):
     robot.say("go")
     robot.offer(np.tile(MOVES["panda"], (10, 1)))
     status = robot.until_status("state", ControlStatus.FAILED, meanwhile=lambda: None)
-    assert "joint states are 0.2" in status.detail
+    assert "s old, at most 0.2 s" in status.detail
 
 
 def profile_file(folder: Path, interface: str) -> Path:

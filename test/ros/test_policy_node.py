@@ -190,5 +190,6 @@ def test_diagnostics(bench):
     robot.say("go")
     bench.until(lambda: robot.chunks, "a chunk", robot.observe)
     heard.clear()
-    bench.until(lambda: heard and "infer p50 [ms]" in {v.key for v in heard[-1].status[0].values}, "figures", robot.observe)
+    bench.until(lambda: heard and "infer p50 [ms]" in {v.key for v in heard[-1].status[0].values}, "figures",
+                robot.observe)
     assert heard[-1].status[0].name == "policy_node" and heard[-1].status[0].hardware_id == "panda"

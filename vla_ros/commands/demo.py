@@ -12,7 +12,7 @@ from vla_ros.commands.send import Line, progress_text
 from vla_ros.errors import ConfigError, SimulationError
 
 HELP = "start a simulated robot, tell it something, show what it did; needs no display"
-TASK, SEED = "pick", 0  # where nothing is said
+TASK, SEED = "reach", 0  # where nothing is said
 VIEW_HEIGHT, TILE_HEIGHT = 360, 240  # [px] of the video, of one picture of the contact sheet
 READY = 120.0  # [s] that the nodes may take to start
 AFTER = 0.7  # [s] filmed after the end
@@ -79,7 +79,6 @@ class Show:
 
     def play(self) -> None:
         from vla_ros.bringup import sim_system
-        from vla_ros.evaluation.evaluate import ONE_THREAD
         from vla_ros.nodes.domains import own_domain
         from vla_ros.nodes.system import System
         from vla_ros.sim.tasks import get_task
@@ -88,8 +87,7 @@ class Show:
         domain, begin = own_domain(), time.monotonic()
         where = f" in ROS domain {domain}" if domain else ""
         print(f"starting {', '.join(process.name for process in system.processes)}{where}", flush=True)
-        with (System(system, domain=domain, environment=ONE_THREAD) as processes,
-              processes.client("vla_demo") as client):
+        with System(system, domain=domain) as processes, processes.client("vla_demo") as client:
             client.wait_ready(system, READY, processes.check)
             print(f"ready after {time.monotonic() - begin:.1f} s", flush=True)
             self._follow(client, processes.check)

@@ -18,11 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import torch
-
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(args.threads)  # before torch is imported
     from vla_ros.training.pipeline import Run, load_settings
     settings = load_settings(args.config)
-    torch.set_num_threads(args.threads)
     out = args.out or Path("runs") / Path(args.config).stem
     demos = args.demos or Path("data") / settings["robot"]
     print(f"checkpoint in {Run(settings, out, demos, args.jobs).train()}")

@@ -9,22 +9,19 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+from vla_ros.bringup import THREADS
 from vla_ros.errors import SimulationError
 from vla_ros.evaluation.rollout import Outcome, run_episode
 from vla_ros.policies import open_policy
 from vla_ros.policy import Policy
 from vla_ros.profile import load_profile
-from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.oracle import OraclePolicy
 from vla_ros.sim.tasks import get_task
 from vla_ros.sim.world import World
-
-# Environment of what runs a policy: more threads help no model that answers one image, and starve each other; and the
-# number of threads decides the order of sums, so that both paths of an evaluation have to have the same.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -45,9 +42,7 @@ def evaluate(todo: Sequence[Episode], policy: str, jobs: int) -> Iterator[Outcom
 
     policy: a name of policies.open_policy, or 'oracle'. Raises what a worker raised; ends the workers in any case.
     """
-    context = multiprocessing.get_context("spawn")
-    workers = min(jobs, len(todo)) or 1
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker) as pool:
+    with workers(min(jobs, len(todo)) or 1) as pool:
         futures = [pool.submit(run, policy, episode) for episode in todo]
         try:
             for future in as_completed(futures):
@@ -58,9 +53,22 @@ def evaluate(todo: Sequence[Episode], policy: str, jobs: int) -> Iterator[Outcom
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes with one thread each. They are born with that: libraries count their threads when they are loaded."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(THREADS)
+    try:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(count, mp_context=spawn, initializer=prepare_worker) as pool:
+            yield pool
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
 def prepare_worker() -> None:
-    """Before anything heavy is imported: one thread each; Ctrl-C is the parent's to handle; an orphan ends itself."""
-    os.environ.update(ONE_THREAD)
+    """Ctrl-C is the parent's to handle; an orphan ends itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
 
@@ -80,6 +88,7 @@ def run(policy: str, episode: Episode) -> Outcome:
 @cache
 def stage(policy: str, robot: str) -> tuple[World, Policy]:
     """World and policy of a robot, kept for the worker's life. The world renders only what the policy looks at."""
+    from vla_ros.sim.bullet import BulletWorld  # only workers need the physics
     profile = load_profile(robot)
     if policy == OraclePolicy.name:
         world = BulletWorld(profile, cameras=OraclePolicy.cameras)

@@ -15,7 +15,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 
 from vla_ros.errors import ActionError, ObservationError
-from vla_ros.msg import ActionChunk, ControlStatus
+from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 from vla_ros.nodes import convert, params, qos, states
 from vla_ros.nodes.commanding import Commanding, Lockstep, Offer
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics
@@ -32,7 +32,6 @@ PARAMETERS = (
     params.LOCKSTEP,
     params.EXECUTE_STEPS,
 )
-LATE = 0.2  # [s] behind its schedule, the thread begins a new one instead of catching up
 
 
 class ControlNode(Node):
@@ -56,8 +55,10 @@ class ControlNode(Node):
         self.create_subscription(JointState, "joint_states", self._on_joints, sensor)
         self.create_subscription(ActionChunk, "vla/action_chunk", self._on_chunk, stream)
         self.create_subscription(String, "vla/instruction", self._on_instruction, qos.REQUEST)
+        self.create_subscription(PolicyStatus, "vla/policy_status", self._on_policy, qos.REQUEST)
         self.create_subscription(Bool, "vla/stop", self._on_stop, qos.REQUEST)
         self._published: tuple | None = None
+        self._policy_words: str | None = None  # the instruction that the policy node reported last
         self.create_timer(0.1, self.publish_status, clock=STEADY)
         Diagnostics(self, self.profile.name, self._report)
         self.publish_status()
@@ -103,10 +104,21 @@ class ControlNode(Node):
 
     def _on_instruction(self, message: String) -> None:
         try:
-            words = convert.words(message.data)
+            self._instruct(convert.words(message.data))
         except ObservationError as error:
             self.get_logger().warning(str(error))
-            words = ""
+            self._instruct("")
+
+    def _on_policy(self, message: PolicyStatus) -> None:
+        """Words that reached the policy node alone count here too: `ros2 topic pub --once` waits for one reader only.
+
+        Only a change does, so that a control node that was restarted does not go on with words from before.
+        """
+        before, self._policy_words = self._policy_words, message.instruction
+        if before is not None and message.instruction not in ("", before):
+            self._instruct(message.instruction)
+
+    def _instruct(self, words: str) -> None:
         with self._lock:
             self.commanding.instruct(words)
             self._proceed()
@@ -125,13 +137,11 @@ class ControlNode(Node):
             self.commanding.take()
 
     def _command_forever(self) -> None:
-        """The control loop. Its schedule is fixed; it does not add up what each period takes."""
+        """The control loop, on a fixed schedule. Missed periods are left out and counted, not made up for."""
         due = time.monotonic()
         while not self._closing.wait(max(0.0, due - time.monotonic())):
-            late = time.monotonic() - due
-            if late > LATE:
-                self.overruns, due = self.overruns + 1, due + late
-            due += self.period
+            missed = int((time.monotonic() - due) / self.period)
+            self.overruns, due = self.overruns + missed, due + (missed + 1) * self.period
             with self._lock:
                 self._check_joints(now := self.now())
                 command = self.commanding.tick(now)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vla_ros.bringup import sim_system
-from vla_ros.evaluation.evaluate import ONE_THREAD, Episode
+from vla_ros.bringup import THREADS, sim_system
+from vla_ros.evaluation.evaluate import Episode
 from vla_ros.evaluation.rollout import Outcome
 from vla_ros.nodes import states
 from vla_ros.nodes.client import Client, Executed, Layout
@@ -19,10 +19,13 @@ READY = 120.0  # [s] that the nodes may take to start
 
 
 def evaluate_through_ros(todo: Sequence[Episode], policy: str) -> Iterator[Outcome]:
-    """Outcomes as they come: one system a robot, its episodes one after the other."""
+    """Outcomes as they come: one system a robot, its episodes one after the other.
+
+    The number of threads is that of the in-process workers, whatever the user set: it decides the order of sums.
+    """
     for robot in dict.fromkeys(get_task(episode.task).robot for episode in todo):
         description = sim_system(robot=robot, policy=policy, mode="lockstep")
-        with (System(description, domain=own_domain(), environment=ONE_THREAD) as system,
+        with (System(description, domain=own_domain(), environment=THREADS) as system,
               system.client("vla_eval") as client):
             client.wait_ready(description, READY, system.check)
             watch = TaskWatch(client)

@@ -32,7 +32,6 @@ class Job:
     parts: Mapping[str, Part]
     instruction: str
     episode: int  # counts the instructions
-    taken: int  # [ns]
 
     @property
     def stamps(self) -> dict[str, int]:
@@ -40,7 +39,9 @@ class Job:
 
     @property
     def key(self) -> tuple:
-        return tuple(sorted(self.stamps.items()))
+        """What makes it another observation than the one before: its images; without cameras, its joint states."""
+        images = tuple(stamp for source, stamp in self.stamps.items() if source != JOINTS)
+        return images or (self.stamps[JOINTS],)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Inferring:
 
     def add(self, source: str, stamp: int, item) -> None:
         with self._lock:
-            self._pairing.add(source, stamp, self._now(), item)
+            self._pairing.add(source, Part(stamp, item, self._now(), time.perf_counter()))
 
     @property
     def observed(self) -> int:
@@ -103,12 +104,12 @@ class Inferring:
             if parts is None:
                 self.status = Status(WAITING, "nothing received from " + ", ".join(self._pairing.missing()))
                 return None
-            job = Job(parts, self.instruction, self._episode, self._now())
+            job = Job(parts, self.instruction, self._episode)
             if self.lockstep and len(set(job.stamps.values())) > 1:
                 return None
             try:
                 if not self.lockstep:
-                    check_times(self.profile, job.stamps, job.taken)
+                    check_times(self.profile, job.stamps, self._now())
             except ObservationError as error:
                 self._refuse(job, error)
                 return None
@@ -119,11 +120,11 @@ class Inferring:
 
     def infer(self, job: Job) -> ActionChunk | None:
         """The policy's answer, with the timings of every stage; None when there is none to publish."""
-        began = time.perf_counter()
         try:
             if self._reset_for != job.episode:
                 self.policy.reset()
                 self._reset_for = job.episode
+            began = time.perf_counter()
             observation = self._observe(job)
             converted = time.perf_counter()
             chunk = self.policy.infer(observation)
@@ -137,7 +138,8 @@ class Inferring:
         except Exception as error:  # whatever a policy raises: the node lives, the robot holds
             self.fail(job, f"{type(error).__name__}: {error}")
             return None
-        return self._answer(job, chunk, {"convert": converted - began, "infer": time.perf_counter() - converted})
+        return self._answer(job, chunk, began, {"convert": converted - began,
+                                                "infer": time.perf_counter() - converted})
 
     def fail(self, job: Job, detail: str) -> None:
         with self._lock:
@@ -149,12 +151,14 @@ class Inferring:
         joints: JointState = job.parts[JOINTS].item
         return self._observer.observation(images, {n: job.stamps[n] for n in images}, joints, job.instruction)
 
-    def _answer(self, job: Job, chunk: ActionChunk, measured: dict[str, float]) -> ActionChunk | None:
-        oldest, now = min(job.stamps.values()), self._now()
-        arrival = max(part.arrival for part in job.parts.values())
+    def _answer(self, job: Job, chunk: ActionChunk, began: float, measured: dict[str, float]) -> ActionChunk | None:
+        """The chunk, with the stages from the oldest part's stamp on [s]; None when other words are in force by now."""
+        last = max(job.parts.values(), key=lambda part: part.received)
+        age = max(0.0, (last.arrival - min(job.stamps.values())) / 1e9)
         self.seconds.add(measured["infer"])
-        timings = {"age": (arrival - oldest) / 1e9, "wait": (job.taken - arrival) / 1e9, "convert": measured["convert"],
-                   **(chunk.timings or {"infer": measured["infer"]}), "total": (now - oldest) / 1e9}
+        timings = {"age": age, "wait": began - last.received, "convert": measured["convert"],
+                   **(chunk.timings or {"infer": measured["infer"]}),
+                   "total": age + time.perf_counter() - last.received}
         with self._lock:
             if job.episode != self._episode:
                 return None

@@ -11,11 +11,13 @@ MEMORY = 1_000_000_000  # [ns] how long parts are kept
 
 @dataclass(frozen=True)
 class Part:
-    """What one source measured. stamp: of the measurement [ns]; arrival: when it was received [ns]."""
+    """What one source measured. stamp: of the measurement [ns]; arrival: by the clock of the stamps [ns];
+    received: the same moment by a steady clock [s], which is finer where the first one is simulated."""
 
     stamp: int
-    arrival: int
     item: Any
+    arrival: int = 0
+    received: float = 0.0
 
 
 class Pairing:
@@ -24,15 +26,15 @@ class Pairing:
     def __init__(self, sources):
         self._parts: dict[str, list[Part]] = {source: [] for source in sources}
 
-    def add(self, source: str, stamp: int, arrival: int, item) -> None:
+    def add(self, source: str, part: Part) -> None:
         """Late parts are put in order. A stamp far behind the newest means that time began anew: all is forgotten."""
         parts = self._parts[source]
-        if parts and stamp < parts[-1].stamp - MEMORY:
+        if parts and part.stamp < parts[-1].stamp - MEMORY:
             self.clear()
         parts = self._parts[source]
-        if any(part.stamp == stamp for part in parts):
+        if any(known.stamp == part.stamp for known in parts):
             return
-        insort(parts, Part(stamp, arrival, item), key=lambda part: part.stamp)
+        insort(parts, part, key=lambda p: p.stamp)
         while parts[0].stamp < parts[-1].stamp - MEMORY:
             parts.pop(0)
 

@@ -104,9 +104,10 @@ class SimNode(Node):
         self.publish()
 
     def publish(self) -> None:
-        """The state after a tick. In lockstep the joint states come last: they are what asks for a command."""
+        """The state after a tick. Joint states come before the images that they are to be paired with."""
         now = self.now
         self.topics.clock(now)
+        self.topics.joints(self.world, now)
         if self.lockstep or self.tick % 6 == 0 or self.world.progress.success != self._success:
             self.topics.task_state(self.world, now, self.episode)
             self._success = self.world.progress.success
@@ -116,7 +117,6 @@ class SimNode(Node):
                 self.topics.overview(self.world, now, self.params.overview_width, self.params.overview_height)
         if self.tick % (self.camera_ticks if self.lockstep else round(self.profile.control_rate / FRAMES_RATE)) == 0:
             self.topics.frames(self.world, now)
-        self.topics.joints(self.world, now)
 
     def step(self, command) -> None:
         self.world.step(command)

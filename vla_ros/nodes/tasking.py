@@ -12,7 +12,7 @@ from vla_ros.nodes.states import CANCELED, EXECUTING, FAILED, HALTED, REFUSED, S
 from vla_ros.nodes.statistics import Stages
 
 POLICY, CONTROL, SIMULATION = "policy node", "control node", "simulation"
-GRACE = 1.0  # [s] steady: a failure that lasts as long ends the execution; a single refused chunk does not
+GRACE = 1.0  # [s] steady: trouble that lasts as long ends the execution; a single refused chunk does not
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ class Execution:
         self.chunks = 0
         self.stages = Stages(1000)
         self.initial: float | None = None  # [m] distance at the beginning
-        self._failing: tuple[str, float] | None = None
-        self._success = False
+        self._troubled: float | None = None  # [s] steady, since when
 
     @property
     def wanted(self) -> str:
@@ -142,20 +141,22 @@ class Execution:
             return Verdict(HALTED, control.detail)
         if policy.state == REFUSED and policy.instruction == self.instruction:
             return Verdict(REFUSED, policy.detail)
-        for name, report in ((POLICY, policy), (CONTROL, control)):
-            if report.instruction and report.instruction != self.instruction:
-                return Verdict(CANCELED, f"another instruction was given: '{report.instruction}'")
-            if not report.instruction:
-                return Verdict(HALTED, f"the {name} no longer has the instruction in force")
-        failed = next((f"{n}: {r.detail}" for n, r in ((POLICY, policy), (CONTROL, control))
-                       if r.state == FAILED), "")
-        if not failed:
-            self._failing = None
-        elif self._failing is None:
-            self._failing = (failed, now)
-        elif now - self._failing[1] > GRACE:
-            return Verdict(HALTED, failed)
+        verdict = self._trouble(POLICY, policy) or self._trouble(CONTROL, control)
+        if verdict is None:
+            self._troubled = None
+        elif self._troubled is None:
+            self._troubled = now
+        elif now - self._troubled > GRACE:
+            return verdict
         return None
+
+    def _trouble(self, name: str, report: Report) -> Verdict | None:
+        """What ends the execution if it lasts."""
+        if not report.instruction:
+            return Verdict(HALTED, f"the {name} no longer has the instruction in force")
+        if report.instruction != self.instruction:
+            return Verdict(CANCELED, f"another instruction was given: '{report.instruction}'")
+        return Verdict(HALTED, f"{name}: {report.detail}") if report.state == FAILED else None
 
     def _late(self, ros_now: int) -> Verdict | None:
         """The task's own stamps decide where they are known: they come in order with its success."""

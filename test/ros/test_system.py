@@ -1,0 +1,225 @@
+"""A whole system in real time: its topics, the action's outcomes, and its end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+
+from vla_ros.bringup import robot_system, sim_system
+from vla_ros.nodes import convert, qos
+from vla_ros.nodes.client import Client, NoSystemError
+from vla_ros.nodes.domains import free_domain
+from vla_ros.nodes.system import ProcessError, System
+
+READY = 90.0  # [s] on a busy machine
+VLA = [sys.executable, "-m", "vla_ros.cli"]
+
+
+def processes_of(domain: int) -> list[str]:
+    """Command lines of what still runs in a domain."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"ROS_DOMAIN_ID={domain}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def start(domain: int, *words: str) -> subprocess.Popen:
+    """A vla command in a domain."""
+    return subprocess.Popen([*VLA, *words], env=os.environ | {"ROS_DOMAIN_ID": str(domain)}, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def ended(process, seconds=20.0) -> str:
+    """The rest of a process's output."""
+    output, _ = process.communicate(timeout=seconds)
+    return output
+
+
+class Lines:
+    """The output of a process, read by a thread."""
+
+    def __init__(self, process):
+        self.text = ""
+        self._thread = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream):
+        for line in stream:
+            self.text += line
+
+    def wait(self, pattern, seconds):
+        end = time.monotonic() + seconds
+        while not re.search(pattern, self.text):
+            assert time.monotonic() < end, f"no '{pattern}' in:\n{self.text}"
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def domain():
+    return free_domain()
+
+
+@pytest.fixture(scope="module")
+def system(domain):
+    """A simulated arm in real time, with a policy that holds still."""
+    with System(sim_system(policy="hold", world="mock", overview=False), domain=domain) as running:
+        running.wait_ready(READY)
+        yield running
+
+
+def test_topics_of_a_real_robot(system):
+    with system.client() as client:
+        images, infos, descriptions = [], [], []
+        client.subscribe(Image, "camera/wrist/image_raw", images.append)
+        client.subscribe(CameraInfo, "camera/wrist/camera_info", infos.append)
+        client.subscribe(String, "robot_description", descriptions.append, qos.STATUS)
+        assert client.spin_until(lambda: len(images) > 2 and infos and descriptions, 30.0)
+        assert images[-1].header.frame_id == infos[-1].header.frame_id == "wrist_optical_frame"
+        assert (infos[-1].width, infos[-1].height) == (images[-1].width, images[-1].height) == (96, 96)
+        apart = convert.nanoseconds(images[-1].header.stamp) - convert.nanoseconds(images[-2].header.stamp)
+        assert apart == 100_000_000, "at the policy's period"
+        assert "package://" not in descriptions[0].data
+
+
+def test_the_clock_never_runs_backwards(system):
+    from rosgraph_msgs.msg import Clock
+    with system.client() as client:
+        stamps = []
+        client.subscribe(Clock, "/clock", lambda m: stamps.append(convert.nanoseconds(m.clock)), qos.CLOCK)
+        assert client.spin_until(lambda: len(stamps) > 5, 30.0)
+        before = stamps[-1]
+        layout = client.reset("push", 3)
+        assert client.spin_until(lambda: stamps[-1] > layout.stamp, 10.0)
+        assert layout.stamp > before and stamps == sorted(stamps) and layout.task == "push"
+
+
+def test_time_runs_out(system):
+    with system.client() as client:
+        layout, feedback = client.reset("reach", 1), []
+        result = client.execute(layout.instruction, 1.0, feedback.append, watch=system.check)
+        assert result.outcome == "timed out" and result.chunks >= 3
+        assert 1.0 <= result.duration < 3.0
+        assert {f.phase for f in feedback} <= {"waiting", "running", "holding"} and len(feedback) > 2
+        p50, p95 = result.stages["total"]
+        assert 0 < p50 <= p95
+
+
+def test_a_new_goal_preempts_the_one_before(system):
+    with system.client("first") as first, system.client("second") as second:
+        results, running = [], threading.Event()
+
+        def run_first():
+            results.append(first.execute("touch the red cube", 60.0, lambda f: running.set()))
+        thread = threading.Thread(target=run_first)
+        thread.start()
+        assert running.wait(30.0)
+        assert second.execute("touch the blue cube", 0.5).outcome == "timed out"
+        thread.join(30.0)
+        assert results[0].outcome == "canceled" and "preempted" in results[0].message
+
+
+def test_a_stop_halts_until_it_is_released(system):
+    with system.client() as client:
+        feedback = []
+        client.reset("reach", 1)
+
+        def stop(f):
+            feedback.append(f)
+            client.stop(True)
+        result = client.execute("touch the red cube", 60.0, stop)
+        assert result.outcome == "halted" and "vla/stop" in result.message
+        assert client.execute("touch the red cube", 60.0).outcome == "halted"
+        client.stop(False)
+        assert client.execute("touch the red cube", 0.5).outcome in ("timed out", "halted")
+        assert client.execute("touch the red cube", 0.5).outcome == "timed out"
+
+
+def test_goals_without_words_are_rejected(system):
+    with system.client() as client:
+        with pytest.raises(Exception, match="rejected"):
+            client.execute("  ", 1.0)
+        with pytest.raises(Exception, match="rejected"):
+            client.execute("go", -1.0)
+
+
+def test_send_follows_a_goal_and_is_canceled_by_ctrl_c(system, domain):
+    send = start(domain, "send", "touch the red cube", "--time-limit", "1")
+    output = ended(send, 60.0)
+    assert send.returncode == 1 and "timed out: not done within 1 s" in output and "latency p50/p95" in output
+    send = start(domain, "send", "touch the red cube", "--time-limit", "60")
+    lines = Lines(send)
+    lines.wait(r"running|holding", 60.0)
+    send.send_signal(signal.SIGINT)
+    assert send.wait(20.0) == 130
+    lines.wait("canceled", 5.0)
+    assert "Traceback" not in lines.text
+
+
+def test_send_without_a_system_is_one_line():
+    done = subprocess.run([*VLA, "send", "go", "--wait", "1"], env=os.environ | {"ROS_DOMAIN_ID": str(free_domain())},
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "vla up sim" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_ends_on_request_with_nothing_left(number):
+    domain = free_domain()
+    up = start(domain, "up", "sim", "--policy", "hold", "--world", "mock")
+    lines = Lines(up)
+    lines.wait("vla up: ready", READY)
+    assert len(processes_of(domain)) >= 5
+    up.send_signal(number)
+    assert up.wait(15.0) == 0, lines.text
+    assert processes_of(domain) == []
+    assert "Traceback" not in lines.text and re.search(r"^\[task_node *\] ", lines.text, re.MULTILINE)
+
+
+def test_nodes_do_not_outlive_a_killed_parent():
+    domain = free_domain()
+    up = start(domain, "up", "robot", "--policy", "hold")
+    lines = Lines(up)
+    lines.wait("vla up: ready", READY)
+    up.kill()
+    up.wait(10.0)
+    end = time.monotonic() + 20.0
+    while processes_of(domain):
+        assert time.monotonic() < end, processes_of(domain)
+        time.sleep(0.1)
+
+
+def test_a_node_that_dies_brings_the_system_down_by_name():
+    with pytest.raises(ProcessError, match=r"policy_node ended with exit code 2: .*no recording missing\.npz"):
+        with System(robot_system(policy="replay:missing.npz"), domain=free_domain()) as running:
+            running.wait_ready(READY)
+    assert running.processes == []
+
+
+def test_a_client_says_who_is_not_ready():
+    with Client("alone", domain=free_domain()) as client:
+        with pytest.raises(NoSystemError, match="policy_node, control_node, task_node"):
+            client.wait_ready(robot_system(), 0.5)
+
+
+@pytest.mark.parametrize("node, parameter, text", [
+    ("sim_node", "task:=juggle", "available: pick, push, reach"),
+    ("sim_node", "mode:=fast", "available: lockstep, realtime"),
+    ("policy_node", "robot:=pandas", "did you mean 'panda'"), ("control_node", "factor:=0.0", "from 0.01 to 100"),
+    ("task_node", "time_limit:=soon", "must be a float")])
+def test_bad_parameters_are_one_line(node, parameter, text):
+    done = subprocess.run([sys.executable, "-m", f"vla_ros.nodes.{node}", "--ros-args", "-p", parameter], text=True,
+                          env=os.environ | {"ROS_DOMAIN_ID": str(free_domain())}, capture_output=True, timeout=60)
+    assert done.returncode == 2 and text in done.stderr and "Traceback" not in done.stderr, done.stderr
