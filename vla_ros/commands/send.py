@@ -75,6 +75,8 @@ def progress_text(feedback) -> tuple[str, str]:
 
 def result_text(result) -> str:
     stages = ", ".join(f"{name} {1e3 * p50:.1f}/{1e3 * p95:.1f}" for name, (p50, p95) in result.stages.items())
-    text = f"{result.outcome}: {result.message} ({result.duration:.1f} s, {result.chunks} chunks, "
-    text += f"first after {result.first_chunk:.2f} s)"
-    return text + (f"\nlatency p50/p95 [ms]: {stages}" if stages else "")
+    text = f"{result.outcome}: {result.message}"
+    if not result.chunks:
+        return text
+    return (f"{text} ({result.duration:.1f} s, {result.chunks} chunks, first after {result.first_chunk:.2f} s)\n"
+            f"latency p50/p95 [ms]: {stages}")
