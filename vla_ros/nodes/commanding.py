@@ -32,9 +32,11 @@ class Commanding:
 
     max_gap: [ns] between two joint states; after a longer one (a reset world, a lost driver) everything is forgotten
     and motion begins from the measured state.
+    execute: [ns] of a chunk that are executed before a newer one takes over. A chunk begins where the robot was when
+    it was observed; taking each at once chases the delay in between, and the robot swings.
     """
 
-    def __init__(self, profile: RobotProfile, max_gap: int):
+    def __init__(self, profile: RobotProfile, max_gap: int, execute: int = 0):
         self.profile, self.controller = profile, Controller(profile)
         self.instruction, self.stopped, self.fault = "", False, ""
         self.offer: Offer | None = None  # the newest chunk, in force or waiting for its instruction
@@ -44,7 +46,7 @@ class Commanding:
         self.refusals: Counter[str] = Counter()
         self.latency = Window(100)  # [s] from an observation to the first command that answers it
         self._answered = False
-        self._max_gap = max_gap
+        self._max_gap, self._execute = max_gap, execute
 
     # What arrives
 
@@ -81,6 +83,8 @@ class Commanding:
         offer = self.offer
         if offer is None or self.stopped or not self.instruction or offer.instruction != self.instruction:
             return False
+        if self._early(offer.chunk):
+            return False
         self.offer = None
         try:
             self.controller.accept(offer.chunk)
@@ -89,6 +93,11 @@ class Commanding:
             return False
         self.accepted, self.fault, self._answered = offer, "", False
         return True
+
+    def _early(self, chunk: ActionChunk) -> bool:
+        """Whether the chunk in force has yet to be executed for a while. A refusal is never early."""
+        running = self.controller.scheduler.chunk
+        return running is not None and not chunk.refusal and 0 <= chunk.stamp - running.stamp < self._execute
 
     def tick(self, now: int) -> Command | None:
         """The command of the control period that begins at `now` [ns]; None before the first chunk."""

@@ -43,9 +43,9 @@ class ControlNode(Node):
         self.profile = load_profile(self.params.robot)
         self.period = 1 / (self.profile.control_rate * self.params.factor)  # [s] of the steady clock
         gap = 1.5 / self.profile.control_rate if self.params.lockstep else self.params.joint_state_gap
-        self.commanding = Commanding(self.profile, round(gap * 1e9))
-        self.lockstep = Lockstep(self.commanding, self.params.execute_steps * self.profile.action.period_ns,
-                                 self._publish) if self.params.lockstep else None
+        execute = self.params.execute_steps * self.profile.action.period_ns
+        self.commanding = Commanding(self.profile, round(gap * 1e9), execute)
+        self.lockstep = Lockstep(self.commanding, execute, self._publish) if self.params.lockstep else None
         self.periods, self._last, self.overruns = Window(600), None, 0
         self._lock, self._closing = threading.Lock(), threading.Event()
         kind = convert.COMMAND_TYPES[self.profile.command.interface]
