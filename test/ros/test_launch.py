@@ -15,7 +15,7 @@ from vla_ros.nodes.domains import free_domain
 from vla_ros.paths import data_folder
 
 ROS2 = shutil.which("ros2")
-pytestmark = pytest.mark.skipif(ROS2 is None, reason="no `ros2` command: it comes with a ROS 2 distribution, not from PyPI")
+pytestmark = pytest.mark.skipif(ROS2 is None, reason="no `ros2` command: it comes with a distribution, not from PyPI")
 
 
 def launch_file(name: str) -> str:
@@ -24,7 +24,8 @@ def launch_file(name: str) -> str:
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_argument_is_described(name):
-    done = subprocess.run([ROS2, "launch", launch_file(name), "--show-args"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([ROS2, "launch", launch_file(name), "--show-args"], capture_output=True, text=True,
+                          timeout=120)
     assert done.returncode == 0, done.stderr
     for argument in SYSTEMS[name][1]:
         assert f"'{argument.name}':\n        {argument.description}" in done.stdout
