@@ -12,15 +12,13 @@ import json
 import os
 import sys
 
-from timing import figures
-
 from vla_ros.bringup import ENVIRONMENT, sim_system
 from vla_ros.cli import at_least
 from vla_ros.errors import SimulationError, VlaError
 from vla_ros.evaluation.table import milliseconds, table
 from vla_ros.nodes.domains import own_domain
 from vla_ros.nodes.system import System
-from vla_ros.nodes.tracing import Trace, Tracer
+from vla_ros.nodes.tracing import Trace, Tracer, figures
 from vla_ros.profile import load_profile
 from vla_ros.sim.tasks import TASKS
 
@@ -47,12 +45,10 @@ def traces(robot: str, policy: str, count: int) -> list[Trace]:
 
 
 def summary(made: list[Trace]) -> dict:
-    """Median and p95 [s] of every part, of the model's stages and of the whole; the share that is not the model's."""
-    total = sum(t.total for t in made)
-    return {"parts": {name: figures([t.parts[name] for t in made]) for name in made[0].parts},
-            "model_stages": {name: figures([t.model[name] for t in made]) for name in made[0].model},
-            "total": figures([t.total for t in made]),
-            "share_not_model": 1 - sum(t.parts["model"] for t in made) / total}
+    """Median and p95 [s] by stage, and the share of the whole time that is not the model's."""
+    stages = {name: {"p50": p50, "p95": p95} for name, (p50, p95) in figures(made).items()}
+    share = 1 - sum(t.parts["model"] for t in made) / sum(t.total for t in made)
+    return {"chunks": len(made), "stages": stages, "share_not_model": share}
 
 
 def main() -> int:
@@ -68,10 +64,9 @@ def main() -> int:
     except VlaError as error:
         print(f"bench/latency: {error}", file=sys.stderr)
         return error.exit_code
-    rows = [*made["parts"].items(), *((f"  of the model: {n}", f) for n, f in made["model_stages"].items()),
-            ("camera stamp to command", made["total"])]
-    print(table(("stage", "p50", "p95"), [(name, milliseconds(f["p50"]), milliseconds(f["p95"])) for name, f in rows]))
-    print(f"{made['total']['n']} chunks; {made['share_not_model']:.1%} of the time is not the model's")
+    print(table(("stage", "p50", "p95"), [(name, milliseconds(stage["p50"]), milliseconds(stage["p95"]))
+                                          for name, stage in made["stages"].items()]))
+    print(f"{made['chunks']} chunks; {made['share_not_model']:.1%} of the time is not the model's")
     print(json.dumps({"bench": "latency", "robot": args.robot, "policy": args.policy, **made}))
     return 0
 

@@ -2,11 +2,16 @@
 
 import argparse
 import importlib
+import os
+import shutil
 
 import pytest
 
 from vla_ros import cli, errors
 from vla_ros.errors import ActionError, ObservationError, UnknownNameError, VlaError
+from vla_ros.paths import data_folder
+from vla_ros.policies import open_policy
+from vla_ros.profile import load_profile
 
 
 def answer(capsys, *argv) -> tuple[int, str, str]:
@@ -98,3 +103,47 @@ def test_errors_cross_processes_whole(error):
 def test_every_error_is_a_vla_error():
     kinds = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
     assert len(kinds) > 5 and all(issubclass(kind, VlaError) for kind in kinds)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A copy of a shipped checkpoint, to be damaged."""
+    folder = data_folder("checkpoints") / "husky"
+    if not folder.is_dir():
+        pytest.skip("no checkpoint ships for the husky")
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("damage,words", [
+    (lambda folder: (folder / "model.safetensors").write_bytes(b"12345678 torn"), ["damaged"]),
+    (lambda folder: os.truncate(folder / "model.safetensors", 1_000_000), ["damaged"]),
+    (lambda folder: (folder / "model.safetensors").unlink(), ["lacks model.safetensors"]),
+    (lambda folder: (folder / "config.json").write_text("{"), ["config.json", "not JSON"]),
+    (lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'), ["llama", "expected"])],
+    ids=["no header", "cut off", "no weights", "torn config", "another model"])
+def test_a_damaged_checkpoint(capsys, checkpoint, damage, words):
+    damage(checkpoint)
+    code, _, err = answer(capsys, "eval", "--task", "drive", "--episodes", "1", "--policy", str(checkpoint))
+    assert_one_line(code, err, str(checkpoint), *words)
+
+
+def test_a_checkpoint_of_another_robot(capsys, checkpoint):
+    code, _, err = answer(capsys, "eval", "--task", "reach", "--episodes", "1", "--policy", str(checkpoint))
+    assert_one_line(code, err, "policy and robot disagree", "names")
+
+
+def test_a_robot_file_with_a_misspelt_key(capsys, tmp_path):
+    file = tmp_path / "mine.yaml"
+    shipped = (data_folder("config") / "robots" / "husky.yaml").read_text()
+    file.write_text(shipped.replace("control_rate", "controll_rate"))
+    code, _, err = answer(capsys, "up", "sim", "--robot", str(file))
+    assert_one_line(code, err, "mine.yaml", "controll_rate", "did you mean 'control_rate'")
+
+
+def test_a_camera_of_another_size(tmp_path, checkpoint):
+    file = tmp_path / "mine.yaml"
+    shipped = (data_folder("config") / "robots" / "husky.yaml").read_text()
+    file.write_text(shipped.replace("width: 96, height: 96", "width: 64, height: 64"))
+    with pytest.raises(errors.CheckpointError, match="camera 'front' of 96 x 96 px.*'front' 64 x 64") as caught:
+        open_policy(str(checkpoint), load_profile(str(file)))
+    assert "\n" not in str(caught.value)

@@ -63,6 +63,23 @@ def test_only_an_answer_to_the_words_in_force_moves():
     assert not work.take()
 
 
+def test_a_chunk_is_executed_for_a_while_before_a_newer_one_takes_over():
+    work = bench()
+    work._execute = 400 * MS
+    for ms, taken in ((100, False), (399, False), (400, True), (500, False), (900, True)):
+        work.joints(joint_state(PANDA, ms * MS))
+        work.offer = Offer(chunk(PANDA, UP, ms * MS), "go", ms)
+        assert work.take() == taken, ms
+    work.offer = Offer(chunk(PANDA, UP[:0], 900 * MS, refusal="no cube"), "go", 0)
+    assert work.take(), "a refusal is never early"
+    work.joints(joint_state(PANDA, 1000 * MS))
+    work.offer = Offer(chunk(PANDA, UP[:2], 1000 * MS), "go", 1)
+    assert work.take()
+    work.joints(joint_state(PANDA, 1200 * MS))
+    work.offer = Offer(chunk(PANDA, UP, 1200 * MS), "go", 2)
+    assert work.take(), "a short chunk has run out"
+
+
 def test_without_an_instruction_nothing_moves():
     work = bench(words="")
     work.offer = Offer(chunk(PANDA, UP), "", 8)

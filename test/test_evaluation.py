@@ -16,6 +16,7 @@ from vla_ros.cli import main
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.evaluation import video
 from vla_ros.evaluation.evaluate import Episode, episodes, evaluate, workers
+from vla_ros.evaluation.identity import digest, identity
 from vla_ros.evaluation.rollout import Outcome, run_episode
 from vla_ros.evaluation.scores import Journal, agreement, as_table, report
 from vla_ros.evaluation.table import table
@@ -99,6 +100,17 @@ def test_a_run_of_something_else_begins_anew(tmp_path):
     assert not other.open() and not other.outcomes
     with pytest.raises(ConfigError, match="cannot write"):
         Journal(file / "below" / "a.jsonl", {}).open()
+
+
+def test_the_digest_is_of_what_decides_the_behaviour(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    (tmp_path / "config.json").write_text("{}")
+    first = digest(tmp_path)
+    (tmp_path / "README.md").write_text("98 %")
+    assert digest(tmp_path) == first
+    (tmp_path / "config.json").write_text("{ }")
+    assert digest(tmp_path) != first != digest(tmp_path / "config.json")
+    assert identity("hold", ["reach", "drive"]) == "hold"
 
 
 def test_agreement_names_each_episode_that_ends_otherwise():

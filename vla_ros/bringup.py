@@ -100,6 +100,7 @@ POLICY = Argument("policy", "native", "policy: native, hold, replay:FILE.npz, or
 NAMESPACE = Argument("namespace", "", "namespace of the nodes and their topics")
 REMAP = Argument("remap", "", "topics under other names: FROM:=TO, several separated by blanks")
 TIME_LIMIT = Argument("time_limit", 30.0, "[s] ROS time, of an instruction that is given without a limit")
+EXECUTE_STEPS = Argument("execute_steps", 4, "action steps of a chunk that are executed before a newer one takes over")
 SIM_ARGUMENTS = (
     ROBOT, POLICY,
     Argument("task", "", "task family to begin with; empty: the robot's first"),
@@ -108,13 +109,14 @@ SIM_ARGUMENTS = (
              ("realtime", "lockstep")),
     Argument("factor", 1.0, "simulated seconds a second, in real time"),
     Argument("world", "bullet", "physics and cameras, or a mock that tracks perfectly", ("bullet", "mock")),
-    Argument("execute_steps", 4, "action steps between two observations, in lockstep"),
+    EXECUTE_STEPS,
     Argument("camera_rate", 0.0, "[Hz] simulated, of camera images in real time; 0: the policy's rate"),
     Argument("overview", False, "also publish camera/overview/image_raw, a view for people"),
     TIME_LIMIT, NAMESPACE, REMAP,
 )
 ROBOT_ARGUMENTS = (
     ROBOT, POLICY,
+    EXECUTE_STEPS,
     Argument("compressed", False, "camera images come on image_raw/compressed (jpeg or png)"),
     Argument("use_sim_time", False, "time comes from /clock: for a robot in another simulator, or from a bag"),
     TIME_LIMIT, NAMESPACE, REMAP,
@@ -137,7 +139,7 @@ def sim_system(**values) -> SystemDescription:
 def robot_system(**values) -> SystemDescription:
     """The nodes alone, for a robot whose drivers run elsewhere. Arguments: ROBOT_ARGUMENTS."""
     a = parsed(ROBOT_ARGUMENTS, values)
-    nodes = command_path(a, {"use_sim_time": a["use_sim_time"]}, {})
+    nodes = command_path(a, {"use_sim_time": a["use_sim_time"]}, {"execute_steps": a["execute_steps"]})
     policy = replace(nodes[0], parameters=nodes[0].parameters | {"compressed": a["compressed"]})
     return system("robot", (policy, *nodes[1:]), a)
 

@@ -12,7 +12,7 @@ from vla_ros.evaluation.rollout import run_episode  # noqa: E402
 from vla_ros.evaluation.scores import agreement  # noqa: E402
 from vla_ros.nodes.domains import free_domain, is_free, own_domain  # noqa: E402
 from vla_ros.nodes.evaluator import evaluate_through_ros  # noqa: E402
-from vla_ros.nodes.tracing import trace  # noqa: E402
+from vla_ros.nodes.tracing import WHOLE, figures, trace  # noqa: E402
 from vla_ros.policies.replay import ReplayPolicy  # noqa: E402
 from vla_ros.profile import load_profile  # noqa: E402
 from vla_ros.sim.bullet import BulletWorld  # noqa: E402
@@ -68,6 +68,8 @@ def test_the_parts_of_a_trace_add_up_to_its_total():
     assert made.total == pytest.approx(0.06) == pytest.approx(sum(made.parts.values()))
     assert made.model == {"look": 0.004, "act": 0.006} and made.parts["model"] == pytest.approx(0.01)
     assert min(made.parts.values()) > 0
+    shown = figures([made, made])
+    assert shown[WHOLE] == pytest.approx((0.06, 0.06)) and shown["model: act"] == pytest.approx((0.006, 0.006))
 
 
 def test_a_domain_of_ones_own_unless_the_user_chose(monkeypatch):

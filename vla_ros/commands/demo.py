@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from vla_ros.bringup import ENVIRONMENT
 from vla_ros.cli import at_least
 from vla_ros.commands.send import Line, progress_text
 from vla_ros.errors import ConfigError, SimulationError
 
 HELP = "start a simulated robot, tell it something, show what it did; needs no display"
-TASK, SEED = "reach", 0  # where nothing is said
+TASK, SEED = "pick", 7  # where nothing is said
 VIEW_HEIGHT, TILE_HEIGHT = 360, 240  # [px] of the video, of one picture of the contact sheet
 READY = 120.0  # [s] that the nodes may take to start
 AFTER = 0.7  # [s] filmed after the end
-STAGES = {  # as the policy node names them; what is not here is a stage of the model
-    "age": "camera and joints to the policy node", "wait": "wait for the model",
-    "convert": "messages to an observation", "total": "camera stamp to chunk"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         from vla_ros.nodes import client as _  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"ROS 2 or the interfaces of vla_ros are not to be found: {error}") from error
+    for name, value in ENVIRONMENT.items():  # for what this process itself reads, as for its nodes
+        os.environ.setdefault(name, value)
     plan = make_plan(args.say, args.task, args.seed)
     show = Show(plan, args.policy)
     show.play()
@@ -81,23 +82,27 @@ class Show:
         from vla_ros.bringup import sim_system
         from vla_ros.nodes.domains import own_domain
         from vla_ros.nodes.system import System
+        from vla_ros.nodes.tracing import Tracer
+        from vla_ros.profile import load_profile
         from vla_ros.sim.tasks import get_task
         plan, robot = self.plan, get_task(self.plan.task).robot
         system = sim_system(robot=robot, policy=self.policy, task=plan.task, seed=plan.seed, overview=True)
         domain, begin = own_domain(), time.monotonic()
         where = f" in ROS domain {domain}" if domain else ""
         print(f"starting {', '.join(process.name for process in system.processes)}{where}", flush=True)
-        with System(system, domain=domain) as processes, processes.client("vla_demo") as client:
+        with (System(system, domain=domain) as processes, processes.client("vla_demo") as client,
+              Tracer(load_profile(robot), domain) as tracer):
             client.wait_ready(system, READY, processes.check)
             print(f"ready after {time.monotonic() - begin:.1f} s", flush=True)
             self._follow(client, processes.check)
+            self.traces = tracer.traces()
 
     def _follow(self, client, check) -> None:
-        from vla_ros.nodes.watching import ControlWatch, Film, TaskWatch
+        from vla_ros.nodes.watching import Film, TaskWatch
         from vla_ros.profile import load_profile
         from vla_ros.sim.tasks import get_task
         plan, front = self.plan, next(iter(load_profile(get_task(self.plan.task).robot).cameras))
-        task, film, control, line = TaskWatch(client), Film(client, "overview", front), ControlWatch(client), Line()
+        task, film, line = TaskWatch(client), Film(client, "overview", front), Line()
         layout = client.reset(plan.task, plan.seed)
         for watch in (task, film):
             watch.begin(layout)
@@ -112,7 +117,7 @@ class Show:
         won = task.success if plan.judged else None
         self.success = won is not None and self.result.outcome in ("succeeded", "canceled")
         self.seconds = won.elapsed if self.success else self.result.duration
-        self.film, self.control = film, control.status
+        self.film = film
 
     @property
     def ending(self) -> str:
@@ -137,13 +142,11 @@ class Show:
 
     def summary(self) -> str:
         from vla_ros.evaluation.table import milliseconds, table
-        result, control = self.result, self.control
-        rows = [(STAGES.get(name, f"model: {name}"), milliseconds(p50), milliseconds(p95))
-                for name, (p50, p95) in result.stages.items()]
-        if control is not None and control.latency_p50:
-            for name, p50, p95 in (("camera stamp to command", control.latency_p50, control.latency_p95),
-                                   ("control period", control.period_p50, control.period_p95)):
-                rows.append((name, milliseconds(p50), milliseconds(p95)))
+        from vla_ros.nodes.tracing import figures
+        result = self.result
         lines = [f'"{self.words}"', self.ending, f"episode {self.seconds:.2f} s simulated, {result.chunks} chunks, "
-                                                 f"the first after {result.first_chunk:.2f} s"]
-        return "\n".join([*lines, "", *([table(("stage", "p50", "p95"), rows), ""] if rows else [])])
+                                                 f"the first after {result.first_chunk:.2f} s", ""]
+        if self.traces:
+            rows = [(name, milliseconds(p50), milliseconds(p95)) for name, (p50, p95) in figures(self.traces).items()]
+            lines += [table(("stage", "p50", "p95"), rows), ""]
+        return "\n".join(lines)

@@ -37,8 +37,9 @@ def source(policy: str, robot: str) -> Path:
 
 
 def digest(path: Path) -> str:
-    """Of a file, or of the files of a folder with their names."""
+    """Of a file, or of a folder's files with their names; not of its card, which is written from the scores."""
     total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".md")
+    for file in inside if path.is_dir() else [path]:
         total.update(file.relative_to(path).as_posix().encode() + b"\0" + file.read_bytes())
     return total.hexdigest()[:DIGITS]

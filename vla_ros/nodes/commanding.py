@@ -97,7 +97,10 @@ class Commanding:
     def _early(self, chunk: ActionChunk) -> bool:
         """Whether the chunk in force has yet to be executed for a while. A refusal is never early."""
         running = self.controller.scheduler.chunk
-        return running is not None and not chunk.refusal and 0 <= chunk.stamp - running.stamp < self._execute
+        if running is None or chunk.refusal:
+            return False
+        length = len(running.values) * self.profile.action.period_ns
+        return 0 <= chunk.stamp - running.stamp < min(self._execute, length)
 
     def tick(self, now: int) -> Command | None:
         """The command of the control period that begins at `now` [ns]; None before the first chunk."""

@@ -35,7 +35,8 @@ class Parameter:
 
 ROBOT = Parameter("robot", "panda", "robot profile: a shipped name (panda, husky) or a YAML file")
 LOCKSTEP = Parameter("lockstep", False, "the simulated clock waits for this node: every message counts, none is late")
-EXECUTE_STEPS = Parameter("execute_steps", 4, "action steps between two observations, in lockstep", 1, 1000)
+EXECUTE_STEPS = Parameter("execute_steps", 4, "action steps of a chunk that are executed before a newer one takes "
+                          "over; in lockstep also those between two observations", 1, 1000)
 
 
 def declare(node, table: tuple[Parameter, ...]) -> SimpleNamespace:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rosgraph_msgs.msg import Clock
@@ -20,6 +21,7 @@ from vla_ros.msg import ActionChunk
 from vla_ros.nodes import convert, qos
 from vla_ros.profile import RobotProfile
 
+WHOLE = "camera stamp to command"
 OUTSIDE_MODEL = ("age", "wait", "convert", "total")  # stages that the policy node measures around the policy's own
 
 
@@ -97,6 +99,14 @@ class Tracer:
             if stamp in self._clock and stamp in self._image and after < len(commands):
                 made.append(trace(self._clock[stamp], self._image[stamp], sent, commands[after], chunk))
         return made
+
+
+def figures(traces: Sequence[Trace]) -> dict[str, tuple[float, float]]:
+    """Median and 95th percentile [s] of every part, of the model's stages, and of the whole, by name."""
+    rows = {name: [t.parts[name] for t in traces] for name in traces[0].parts}
+    rows |= {f"model: {name}": [t.model[name] for t in traces] for name in traces[0].model}
+    rows[WHOLE] = [t.total for t in traces]
+    return {name: tuple(np.percentile(seconds, [50, 95]).tolist()) for name, seconds in rows.items()}
 
 
 def published(info: dict) -> float:

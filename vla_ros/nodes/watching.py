@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sensor_msgs.msg import Image
 
-from vla_ros.msg import ControlStatus, TaskState
+from vla_ros.msg import TaskState
 from vla_ros.nodes import convert, qos
 from vla_ros.nodes.client import Client, Layout
 
@@ -75,14 +75,3 @@ class Film:
         if len(self.frames) < 2:
             return 1.0
         return 1e9 / float(np.median(np.diff([stamp for stamp, _, _ in self.frames])))
-
-
-class ControlWatch:
-    """The newest status of the control node."""
-
-    def __init__(self, client: Client):
-        self.status: ControlStatus | None = None
-        client.subscribe(ControlStatus, "vla/control_status", self._set, qos.STATUS)
-
-    def _set(self, message: ControlStatus) -> None:
-        self.status = message
