@@ -5,14 +5,17 @@ import pytest
 
 pytest.importorskip("vla_ros.msg", reason="needs ROS 2 and the interfaces: run `make`")
 
-from vla_ros.msg import ActionChunk  # noqa: E402
+from vla_ros.msg import ActionChunk, TaskState  # noqa: E402
 
 from vla_ros.evaluation.evaluate import Episode  # noqa: E402
 from vla_ros.evaluation.rollout import run_episode  # noqa: E402
 from vla_ros.evaluation.scores import agreement  # noqa: E402
+from vla_ros.nodes import convert  # noqa: E402
+from vla_ros.nodes.client import Executed, Layout  # noqa: E402
 from vla_ros.nodes.domains import free_domain, is_free, own_domain  # noqa: E402
-from vla_ros.nodes.evaluator import evaluate_through_ros  # noqa: E402
+from vla_ros.nodes.evaluator import evaluate_through_ros, run  # noqa: E402
 from vla_ros.nodes.tracing import WHOLE, figures, trace  # noqa: E402
+from vla_ros.nodes.watching import TaskWatch  # noqa: E402
 from vla_ros.policies.replay import ReplayPolicy  # noqa: E402
 from vla_ros.profile import load_profile  # noqa: E402
 from vla_ros.sim.bullet import BulletWorld  # noqa: E402
@@ -60,6 +63,43 @@ def test_a_recording_that_ends_too_soon_is_a_refusal_on_both_paths(tmp_path):
     replay.save(file)
     through_ros = list(evaluate_through_ros([Episode("reach", 0)], f"replay:{file}"))[0]
     assert through_ros.ending == in_process.ending == "refused" and through_ros.detail == in_process.detail
+
+
+class Overtaken:
+    """A client that gets the result while the last states of the task are still on their way."""
+
+    def __init__(self, ending, *states):
+        self.ending, self.states = ending, states
+
+    def subscribe(self, kind, topic, callback, profile):
+        self.hear = callback
+
+    def reset(self, task, seed):
+        return Layout(task, "go", 8.0, 10**9)
+
+    def execute(self, words, limit, watch):
+        self.hear(TaskState(elapsed=3.0, success=True))  # of the layout before
+        self.hear(TaskState(header=convert.header(2 * 10**9), elapsed=1.0, distance=0.5))
+        return Executed(self.ending, "", 0.0, 0.0, 1, {})
+
+    def spin_until(self, condition, timeout, watch):
+        for elapsed, distance, success in self.states:
+            assert not condition()
+            self.hear(TaskState(header=convert.header(round((1 + elapsed) * 1e9)), elapsed=elapsed, distance=distance,
+                                success=success))
+        return condition()
+
+    def check(self):
+        """Every process lives."""
+
+
+@pytest.mark.parametrize("ending, states, seconds, distance", [
+    ("succeeded", [(2.0, 0.1, False), (2.5, 0.0, True)], 2.5, 0.0),
+    ("timed out", [(8.0, 0.3, False), (8.1, 0.2, False)], 8.0, 0.3)])
+def test_an_outcome_waits_for_the_state_that_decided(ending, states, seconds, distance):
+    client = Overtaken(ending, *states)
+    made = run(Episode("reach", 0), client, client, TaskWatch(client))
+    assert made.success == (ending == "succeeded") and (made.seconds, made.distance) == (seconds, distance)
 
 
 def test_the_parts_of_a_trace_add_up_to_its_total():

@@ -51,8 +51,8 @@ class Watch:
 
     def __init__(self, client):
         self.client, self.joints, self.states = client, {}, {}
-        client.subscribe(JointState, "joint_states", self._on_joints, qos.LOCKSTEP)
-        client.subscribe(TaskState, "sim/task_state", self._on_state, qos.TASK_STATE)
+        client.subscribe(JointState, "joint_states", self._on_joints, qos.EVERY_TICK)
+        client.subscribe(TaskState, "sim/task_state", self._on_state, qos.EVERY_TICK)
 
     def _on_joints(self, message):
         joints = convert.joint_state(message)

@@ -22,7 +22,7 @@ from vla_ros.nodes import qos
 from vla_ros.nodes.convert import OUTCOMES, nanoseconds, state_name
 from vla_ros.srv import ResetTask
 
-TOPICS = {"sim/task_state": (TaskState, qos.TASK_STATE), "vla/policy_status": (PolicyStatus, qos.STATUS),
+TOPICS = {"sim/task_state": (TaskState, qos.EVERY_TICK), "vla/policy_status": (PolicyStatus, qos.STATUS),
           "vla/control_status": (ControlStatus, qos.STATUS)}
 CANCEL_WAIT = 5.0  # [s] that a canceled goal may take to end
 

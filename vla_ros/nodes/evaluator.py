@@ -16,6 +16,7 @@ from vla_ros.sim.tasks import get_task
 
 ENDINGS = {states.SUCCEEDED: "success", states.REFUSED: "refused", states.TIMED_OUT: "time"}
 READY = 120.0  # [s] that the nodes may take to start
+BEHIND = 30.0  # [s] that the states of the task may take to follow a result
 
 
 def evaluate_through_ros(todo: Sequence[Episode], policy: str) -> Iterator[Outcome]:
@@ -39,6 +40,8 @@ def run(episode: Episode, system: System, client: Client, watch: TaskWatch) -> O
     layout = client.reset(episode.task, episode.seed)
     watch.begin(layout)
     executed = client.execute(layout.instruction, layout.time_limit, watch=system.check)
+    if executed.outcome in (states.SUCCEEDED, states.TIMED_OUT):  # its state may be behind a result that overtook it
+        client.spin_until(lambda: watch.decided(layout.time_limit), BEHIND, system.check)
     return outcome(episode, layout, executed, watch)
 
 

@@ -19,11 +19,13 @@ REQUEST = QoSProfile(depth=10, reliability=RELIABLE)
 # How things stand: who joins late reads the last one at once.
 STATUS = QoSProfile(depth=1, reliability=RELIABLE, durability=LAST)
 
-# Lockstep: every message counts, and each is also kept for a node that is discovered after it was sent.
+# Lockstep: every message counts, and each is also kept for a node that is discovered after it was sent. Few are on
+# their way at a time, because the simulation waits for the nodes that read them.
 LOCKSTEP = QoSProfile(depth=8, reliability=RELIABLE, durability=LAST)
 
-# The task's state, every tick in lockstep: a burst must not push out the one that carries the success.
-TASK_STATE = QoSProfile(depth=500, reliability=RELIABLE)
+# What comes every tick in lockstep, for readers that the simulation does not wait for: a burst must not push out the
+# message that counts. The task's state, where one carries the success; joint states, for whoever records them.
+EVERY_TICK = QoSProfile(depth=500, reliability=RELIABLE)
 
 CLOCK = QoSProfile(depth=1, reliability=RELIABLE)
 

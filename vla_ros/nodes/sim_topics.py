@@ -35,7 +35,7 @@ class SimTopics:
         sensor = qos.sensor(lockstep)
         self._clock = node.create_publisher(Clock, "/clock", qos.CLOCK)
         self._joints = node.create_publisher(JointState, "joint_states", sensor)
-        self._state = node.create_publisher(TaskState, "sim/task_state", qos.TASK_STATE)
+        self._state = node.create_publisher(TaskState, "sim/task_state", qos.EVERY_TICK)
         names = [*profile.cameras, *([OVERVIEW] if overview else [])]
         self._images = {n: node.create_publisher(Image, f"camera/{n}/image_raw", sensor) for n in names}
         self._infos = {n: node.create_publisher(CameraInfo, f"camera/{n}/camera_info", sensor) for n in profile.cameras}

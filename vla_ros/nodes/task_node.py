@@ -70,7 +70,7 @@ class TaskNode(Node):
         self.create_subscription(PolicyStatus, "vla/policy_status", self._on_policy, qos.STATUS)
         self.create_subscription(ControlStatus, "vla/control_status", self._on_control, qos.STATUS)
         self.create_subscription(ActionChunk, "vla/action_chunk", self._on_chunk, qos.stream(self.params.lockstep))
-        self.create_subscription(TaskState, "sim/task_state", self._on_task, qos.TASK_STATE)
+        self.create_subscription(TaskState, "sim/task_state", self._on_task, qos.EVERY_TICK)
         self.create_timer(CHECK, self._check, clock=STEADY)
         self.create_timer(FEEDBACK, self._feedback, clock=STEADY)
         self._server = DeferredServer(self, ExecuteInstruction, "vla/execute", lambda goal: None,
@@ -94,7 +94,8 @@ class TaskNode(Node):
         self.board.control = Report(state, message.instruction, message.detail, time.monotonic())
 
     def _on_chunk(self, message: ActionChunk) -> None:
-        if self.execution is not None and self.ending is None:
+        """Also after the verdict: the task's success may overtake a chunk that led to it."""
+        if self.execution is not None:
             self._settle(self.execution.chunk(
                 message.instruction, convert.nanoseconds(message.header.stamp), message.refusal, message.text,
                 dict(zip(message.stages, message.seconds, strict=False)), time.monotonic()))

@@ -27,20 +27,27 @@ class TaskWatch:
 
     def __init__(self, client: Client):
         self.states: list[State] = []
-        client.subscribe(TaskState, "sim/task_state", self._add, qos.TASK_STATE)
+        self._since = 0  # [ns] stamp of the newest layout
+        client.subscribe(TaskState, "sim/task_state", self._add, qos.EVERY_TICK)
 
     def _add(self, message: TaskState) -> None:
         stamp = convert.nanoseconds(message.header.stamp)
-        self.states.append(State(stamp, message.elapsed, message.distance, message.success))
+        if stamp >= self._since:
+            self.states.append(State(stamp, message.elapsed, message.distance, message.success))
 
     def begin(self, layout: Layout) -> None:
-        """Forgets what was before a layout."""
+        """Forgets what was before a layout, also what comes late."""
+        self._since = layout.stamp
         self.states = [state for state in self.states if state.stamp >= layout.stamp]
 
     @property
     def success(self) -> State | None:
         """The first state of success; None while there is none."""
         return next((state for state in self.states if state.success), None)
+
+    def decided(self, limit: float) -> bool:
+        """Whether a state has come that ends an episode of `limit` [s] simulated: a success, or one that is later."""
+        return any(state.success or state.elapsed > limit + 1e-9 for state in self.states)
 
     def last(self, limit: float) -> State | None:
         """The newest state of at most `limit` [s] simulated; None when none has come."""
