@@ -46,8 +46,8 @@ class PolicyNode(Node):
         super().__init__("policy_node")
         self.params = params.declare(self, PARAMETERS)
         self.profile = load_profile(self.params.robot)
-        self.policy = open_policy(self.params.policy, self.profile)
         barred = InstructionFilter.load(self.params.instruction_filter or None).reason
+        self.policy = open_policy(self.params.policy, self.profile)
         self.inferring = Inferring(self.policy, self.profile, convert.image_array, self.now, self.params.lockstep,
                                    barred)
         self._chunks = self.create_publisher(ActionChunk, "vla/action_chunk", qos.stream(self.params.lockstep))
