@@ -5,13 +5,17 @@ import importlib
 import os
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from vla_ros import cli, errors
+from vla_ros import cli, errors, policies
 from vla_ros.errors import ActionError, ObservationError, UnknownNameError, VlaError
 from vla_ros.paths import data_folder
 from vla_ros.policies import open_policy
+from vla_ros.policies.hold import HoldPolicy
 from vla_ros.profile import load_profile
+from vla_ros.types import Answer
 
 
 def answer(capsys, *argv) -> tuple[int, str, str]:
@@ -69,6 +73,57 @@ def test_an_unknown_command_suggests_the_nearest(capsys):
 def test_bad_input_to_eval(capsys, argv, words):
     code, _, err = answer(capsys, "eval", "--episodes", "1", "--policy", "hold", *argv)
     assert_one_line(code, err, *words)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A PNG of 64 x 48 px, the left half red."""
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:, :32, 0] = 250
+    file = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(file)
+    return file
+
+
+def torn(file):
+    file.write_bytes(file.read_bytes()[:70])
+
+
+@pytest.mark.parametrize("spoil,argv,words", [
+    (None, ["  "], ["question is empty"]),
+    (lambda file: file.unlink(), ["what?"], ["photo.png", "No such file"]),
+    (lambda file: file.write_text("not an image"), ["what?"], ["photo.png", "PNG or JPEG"]),
+    (torn, ["what?"], ["photo.png", "PNG or JPEG"]),
+    (lambda file: Image.new("RGB", (9, 9)).save(file, "GIF"), ["what?"], ["photo.png", "PNG or JPEG"]),
+    (None, ["what?", "--camera", "front"], ["--camera", "--image"]),
+    (None, ["what?", "--robot", "pandas"], ["pandas", "did you mean 'panda'"]),
+    (None, ["what?", "--policy", "hodl"], ["hodl", "native"]),
+    (None, ["what?", "--policy", "hold"], ["policy 'hold' answers no questions", "native"]),
+    (None, [], ["question"])], ids=str)
+def test_bad_input_to_ask(capsys, monkeypatch, picture, spoil, argv, words):
+    if spoil:
+        monkeypatch.setattr(policies, "open_policy", lambda source, profile: Witness(profile))
+        spoil(picture)
+    code, out, err = answer(capsys, "ask", "--image", str(picture), *argv)
+    assert_one_line(code, err, *words)
+    assert out == ""
+
+
+class Witness(HoldPolicy):
+    """Says how large the image is, and how red its halves are."""
+
+    def ask(self, image, question):
+        left, right = (np.median(half[..., 0]) for half in np.split(image, 2, axis=1))
+        return Answer(f"{question} {image.shape} {image.dtype} {left:.0f} {right:.0f}", 0.876, {})
+
+
+@pytest.mark.parametrize("size,squeezed", [((64, 48), True), ((48, 48), False), ((96, 96), False)])
+def test_ask_answers_from_an_image_of_any_size(capsys, monkeypatch, picture, size, squeezed):
+    monkeypatch.setattr(policies, "open_policy", lambda source, profile: Witness(profile))
+    Image.open(picture).resize(size).convert("RGBA").save(picture)
+    code, out, err = answer(capsys, "ask", "--image", str(picture), "what  is\tred?")
+    assert code == 0 and out == "what is red? (96, 96, 3) uint8 250 0\nconfidence 0.88\n"
+    assert ("64 x 48 px" in err and "squeezed to 96 x 96 px" in err) if squeezed else err == ""
 
 
 def test_an_error_of_ours_becomes_one_line_and_its_exit_code(capsys, monkeypatch):

@@ -255,3 +255,16 @@ def test_lockstep_fails_aloud_when_the_awaited_chunk_is_refused():
     work.offer = Offer(chunk(HUSKY, np.zeros((8, 2))), "go", 0)
     lockstep.advance()
     assert work.state == "failed" and work.refusals == {"spec": 1} and lockstep.waiting == 0
+
+
+def test_lockstep_goes_on_with_other_words_after_a_refusal_before_the_first_motion():
+    sent = []
+    work = Commanding(PANDA, 500 * MS)
+    lockstep = Lockstep(work, 400 * MS, lambda command, stamp: sent.append(stamp))
+    work.instruct("touch the moon")
+    lockstep.joints(joint_state(PANDA))
+    for words, values, refusal, commands in (("touch the moon", UP[:0], "no such thing", 0), ("go", UP, "", 1)):
+        work.instruct(words)
+        work.offer = Offer(chunk(PANDA, values, refusal=refusal), words, 0)
+        lockstep.advance()
+        assert len(sent) == commands and work.controller.current.stamp == 0

@@ -35,9 +35,9 @@ class Spy(HoldPolicy):
 class Bench:
     """An Inferring with a clock that the test sets."""
 
-    def __init__(self, answer=None, lockstep=False):
+    def __init__(self, answer=None, lockstep=False, barred=lambda words: ""):
         self.clock, self.policy = 0, Spy(answer)
-        self.work = Inferring(self.policy, PANDA, lambda image: image, lambda: self.clock, lockstep)
+        self.work = Inferring(self.policy, PANDA, lambda image: image, lambda: self.clock, lockstep, barred)
 
     def observe(self, ms, image=BLACK, **others):
         """Parts stamped `ms`, but for those named; the clock goes along."""
@@ -187,6 +187,42 @@ def test_an_answer_that_comes_after_other_words_is_dropped(words):
     for w in words:
         bench.work.instruct(w)
     assert bench.work.infer(job) is None and bench.work.chunks == 0
+
+
+def bar(words):
+    return "I hurt nobody" if "cat" in words else ""
+
+
+@pytest.mark.parametrize("lockstep", [False, True])
+def test_barred_words_are_refused_before_the_policy_or_a_camera_is_asked(lockstep):
+    bench = Bench(lockstep=lockstep, barred=bar)
+    bench.clock = 500 * MS
+    assert bench.work.instruct("hit the cat")
+    refusal = bench.turn()
+    assert refusal.refusal == "I hurt nobody" and refusal.values.shape == (0, 4) and refusal.stamp == 500 * MS
+    assert refusal.spec == PANDA.action and bench.work.chunks == 1
+    assert (bench.work.status.state, bench.work.status.detail) == ("refused", "I hurt nobody")
+    bench.observe(1000)
+    assert bench.turn() is None and bench.policy.seen == [] and bench.policy.resets == 0, "said once; it stands"
+    bench.work.instruct("touch the cube")
+    assert bench.turn().refusal == "" and len(bench.policy.seen) == 1
+
+
+def test_a_refusal_of_barred_words_that_are_no_longer_in_force_is_dropped():
+    bench = Bench(barred=bar)
+    bench.work.instruct("hit the cat")
+    job = bench.work.next()
+    bench.work.instruct("")
+    assert bench.work.infer(job) is None and bench.work.chunks == 0
+    assert bench.work.status.detail == "no instruction"
+
+
+def test_a_refusal_of_barred_words_comes_with_what_is_seen_for_people_to_look_at():
+    bench = Bench(barred=bar)
+    bench.observe(1000)
+    bench.work.instruct("hit the cat")
+    job = bench.work.next()
+    assert job.parts["front"].item is BLACK and bench.work.infer(job).refusal
 
 
 def test_timings_of_every_stage():

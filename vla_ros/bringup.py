@@ -97,6 +97,8 @@ class Argument:
 
 ROBOT = Argument("robot", "panda", "robot profile: a shipped name (panda, husky) or a YAML file")
 POLICY = Argument("policy", "native", "policy: native, hold, replay:FILE.npz, or a checkpoint's folder")
+FILTER = Argument("instruction_filter", "",
+                  "YAML file of the instructions that are refused before the policy is asked; empty: the shipped one")
 NAMESPACE = Argument("namespace", "", "namespace of the nodes and their topics")
 REMAP = Argument("remap", "", "topics under other names: FROM:=TO, several separated by blanks")
 TIME_LIMIT = Argument("time_limit", 30.0, "[s] ROS time, of an instruction that is given without a limit")
@@ -112,14 +114,14 @@ SIM_ARGUMENTS = (
     EXECUTE_STEPS,
     Argument("camera_rate", 0.0, "[Hz] simulated, of camera images in real time; 0: the policy's rate"),
     Argument("overview", False, "also publish camera/overview/image_raw, a view for people"),
-    TIME_LIMIT, NAMESPACE, REMAP,
+    FILTER, TIME_LIMIT, NAMESPACE, REMAP,
 )
 ROBOT_ARGUMENTS = (
     ROBOT, POLICY,
     EXECUTE_STEPS,
     Argument("compressed", False, "camera images come on image_raw/compressed (jpeg or png)"),
     Argument("use_sim_time", False, "time comes from /clock: for a robot in another simulator, or from a bag"),
-    TIME_LIMIT, NAMESPACE, REMAP,
+    FILTER, TIME_LIMIT, NAMESPACE, REMAP,
 )
 
 
@@ -151,7 +153,8 @@ SYSTEMS: dict[str, tuple[Callable[..., SystemDescription], tuple[Argument, ...]]
 def command_path(a: dict, shared: dict, control: dict) -> tuple[Process, ...]:
     """The nodes from observation to command: policy, control, task."""
     robot = {"robot": a["robot"]}
-    return (Process("policy_node", robot | {"policy": a["policy"]} | shared, ("topic", "vla/policy_status")),
+    policy = robot | {"policy": a["policy"], "instruction_filter": a["instruction_filter"]}
+    return (Process("policy_node", policy | shared, ("topic", "vla/policy_status")),
             Process("control_node", robot | control | shared, ("topic", "vla/control_status")),
             Process("task_node", {"time_limit": a["time_limit"]} | shared, ("action", "vla/execute")))
 

@@ -1,11 +1,17 @@
-"""The Policy protocol: one verb. Chunking, timing and recording wrap a policy and are policies."""
+"""The Policy protocol: one verb. Chunking, timing and recording wrap a policy and are policies.
+
+Answerer is a second verb, which a policy may have: it tells what it sees.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
+from vla_ros.errors import ConfigError
 from vla_ros.spec import ActionSpec
-from vla_ros.types import ActionChunk, Observation
+from vla_ros.types import ActionChunk, Answer, Observation
 
 
 @runtime_checkable
@@ -31,3 +37,22 @@ class Policy(Protocol):
     def reset(self) -> None:
         """Forgets what it remembers of the episode."""
         ...
+
+
+@runtime_checkable
+class Answerer(Protocol):
+    """Answers questions about an image."""
+
+    def ask(self, image: np.ndarray, question: str) -> Answer:
+        """image: uint8 (H, W, 3) RGB. Remembers nothing of it, and changes nothing of an episode under way.
+
+        Raises ObservationError for an image that it cannot read.
+        """
+        ...
+
+
+def require_answerer(policy: Policy) -> Answerer:
+    """The policy, when it answers questions; else raises ConfigError."""
+    if not isinstance(policy, Answerer):
+        raise ConfigError(f"policy '{policy.name}' answers no questions: open 'native', or a checkpoint's folder")
+    return policy

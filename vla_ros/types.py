@@ -65,6 +65,19 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Look:
+    """Where a model looks, in the first camera of its policy.
+
+    name: "target" or "reference"; u, v: [px] to the right and down, whole numbers at pixel centres; confidence: 0 to 1.
+    """
+
+    name: str
+    u: float
+    v: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class ActionChunk:
     """What a policy answers.
 
@@ -75,6 +88,7 @@ class ActionChunk:
     refusal:    why nothing will be done; empty when something will.
     text:       what the model said before it acted (where it looks), for people.
     timings:    seconds per stage.
+    looks:      where the model looked; they do not travel with the chunk.
     """
 
     values: np.ndarray
@@ -85,6 +99,16 @@ class ActionChunk:
     refusal: str = ""
     text: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)
+    looks: tuple[Look, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a policy says to a question about an image. confidence: 0 to 1; timings: seconds per stage."""
+
+    text: str
+    confidence: float
+    timings: Mapping[str, float]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,13 @@ from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 from vla_ros.msg import ActionChunk, PolicyStatus
+from vla_ros.srv import AskScene
 
 from vla_ros.nodes import convert, policy_node, qos
+from vla_ros.nodes.client import Client, NoAnswerError
 from vla_ros.policies.hold import HoldPolicy
 from vla_ros.profile import load_profile
+from vla_ros.types import Answer, Look
 from vla_ros.types import JointState as Joints
 
 PANDA = load_profile("panda")
@@ -112,7 +115,7 @@ def test_compressed_images(bench):
 
 
 class Scripted(HoldPolicy):
-    """Does what the test says; counts its resets and what it saw."""
+    """Does what the test says; counts its resets and what it saw. Answers questions."""
 
     def __init__(self, profile):
         super().__init__(profile)
@@ -121,6 +124,9 @@ class Scripted(HoldPolicy):
     def infer(self, observation):
         self.seen.append(observation.stamp)
         return self.behave(super().infer(observation))
+
+    def ask(self, image, question):
+        return Answer(f"{question} {image.mean():.0f}", 0.75, {"look": 0.01})
 
     def reset(self):
         self.resets += 1
@@ -182,6 +188,111 @@ def test_new_words_reset_the_policy_and_repeated_words_do_not(bench, scripted):
         before = len(robot.chunks)
         bench.until(lambda before=before: len(robot.chunks) > before, "a chunk", robot.observe)
         assert scripted.resets == resets and robot.chunks[-1].instruction == words
+
+
+def question(bench, meanwhile=lambda: None, **fields):
+    """What vla/ask answers."""
+    client = bench.peer.create_client(AskScene, "vla/ask")
+    bench.until(client.service_is_ready, "vla/ask", meanwhile)
+    future = client.call_async(AskScene.Request(**fields))
+    bench.until(future.done, "an answer", meanwhile)
+    return future.result()
+
+
+def test_a_question_is_answered_without_an_instruction(bench, scripted):
+    robot = Robot(bench)
+    answer = question(bench, question="how bright?")
+    assert not answer.success and answer.message == "nothing received from camera 'front'"
+    bench.until(lambda: robot.node.inferring.observed, "an observation", robot.observe)
+    sent = []
+    answer = question(bench, lambda: sent.append(robot.observe(BLACK + 200)), question="how  bright?\n")
+    assert answer.success and answer.message == "", answer.message
+    assert answer.answer in ("how bright? 200", "how bright? 0") and answer.confidence == 0.75
+    assert answer.camera == "front" and convert.nanoseconds(answer.stamp) in robot.sent
+    assert list(answer.stages) == ["look"] and list(answer.seconds) == [0.01]
+    answer = question(bench, robot.observe, question="how bright?", camera="rear")
+    assert not answer.success and "available: front, wrist" in answer.message
+    assert scripted.seen == [] and robot.chunks == [] and scripted.resets == 0
+
+
+def test_a_client_asks(bench, scripted):
+    robot, got = Robot(bench), []
+    bench.until(lambda: robot.node.inferring.observed, "an observation", robot.observe)
+
+    def ask():
+        with Client("asker", domain=bench.domain) as client:
+            got.append(client.ask("how bright?", "wrist", timeout=60.0))
+            try:
+                client.ask("how bright?", "rear", timeout=60.0)
+            except NoAnswerError as error:
+                got.append(str(error))
+    thread = threading.Thread(target=ask)
+    thread.start()
+    bench.until(lambda: not thread.is_alive(), "two answers", robot.observe)
+    assert got[0].answer == Answer("how bright? 0", 0.75, {"look": 0.01}) and got[0].camera == "wrist"
+    assert got[0].stamp in robot.sent and "unknown camera of the policy 'rear'" in got[1]
+
+
+def test_a_question_waits_for_the_inference_and_holds_up_nothing_else(bench, scripted):
+    robot = Robot(bench)
+    gate = threading.Event()
+    scripted.behave = lambda chunk: chunk if gate.wait(60) else None
+    robot.say("go")
+    bench.until(lambda: scripted.seen, "the first inference", robot.observe)
+    client = bench.peer.create_client(AskScene, "vla/ask")
+    bench.until(client.service_is_ready, "vla/ask", robot.observe)
+    future = client.call_async(AskScene.Request(question="how bright?"))
+    newest = robot.observe()["joints"]
+    bench.until(lambda: robot.node.inferring.observed == newest, "the node goes on to listen")
+    robot.say("stay")
+    assert not future.done() and len(robot.chunks) == 0
+    gate.set()
+    bench.until(future.done, "an answer", robot.observe)
+    assert future.result().success or "old" in future.result().message
+    bench.until(lambda: robot.chunks and robot.chunks[-1].instruction == "stay", "inference goes on", robot.observe)
+
+
+def test_a_policy_that_answers_nothing_says_so(bench):
+    robot = Robot(bench)
+    answer = question(bench, robot.observe, question="how bright?")
+    assert not answer.success and "policy 'hold' answers no questions" in answer.message
+
+
+def test_the_look_is_shown_to_who_watches(bench, scripted):
+    robot = Robot(bench)
+    look = Look("target", 33, 44, 0.9)
+    scripted.behave = lambda chunk: replace(chunk, looks=(look,), text="I look at the target at (33, 44) px")
+    robot.say("go")
+    bench.until(lambda: robot.chunks, "a chunk", robot.observe)
+    pictures = bench.listen(Image, "vla/look_image", qos.VIEW)
+    bench.until(lambda: pictures, "a picture", lambda: robot.observe(BLACK + 128))
+    picture = convert.image_array(pictures[-1])
+    assert pictures[-1].encoding == "rgb8" and pictures[-1].header.frame_id == "front_optical_frame"
+    assert picture.shape[1] == 384
+    assert convert.nanoseconds(pictures[-1].header.stamp) in robot.sent
+    assert (picture[:384] == (60, 255, 60)).all(-1).any(), "a crosshair"
+    bench.until(lambda: robot.statuses[-1].detail == "I look at the target at (33, 44) px", "its words", robot.observe)
+
+
+def test_barred_words_are_refused_without_a_camera(bench, scripted, monkeypatch):
+    class Filter:
+        @staticmethod
+        def load(file):
+            assert file == "mine.yaml"
+            return Filter
+
+        @staticmethod
+        def reason(words):
+            return "I hurt nobody" if "cat" in words else ""
+    monkeypatch.setattr(policy_node, "InstructionFilter", Filter)
+    robot = Robot(bench, instruction_filter="mine.yaml")
+    robot.say("hit the cat")
+    bench.until(lambda: robot.chunks, "the refusal")
+    assert (robot.chunks[0].refusal, robot.chunks[0].instruction) == ("I hurt nobody", "hit the cat")
+    assert robot.until_status(PolicyStatus.REFUSED).detail == "I hurt nobody" and scripted.seen == []
+    robot.say("go")
+    bench.until(lambda: len(robot.chunks) == 2, "an answer to other words", robot.observe)
+    assert robot.chunks[1].refusal == ""
 
 
 def test_diagnostics(bench):

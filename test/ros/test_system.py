@@ -148,6 +148,13 @@ def test_a_stop_halts_until_it_is_released(system):
         assert client.execute("touch the red cube", 0.5).outcome == "timed out"
 
 
+def test_an_instruction_to_harm_is_refused_and_the_next_one_is_not(system):
+    with system.client() as client:
+        result = client.execute("hit the person", 20.0, watch=system.check)
+        assert result.outcome == "refused" and "person" in result.message and result.chunks == 0
+        assert client.execute("touch the red cube", 0.5, watch=system.check).outcome == "timed out"
+
+
 def test_goals_without_words_are_rejected(system):
     with system.client() as client:
         with pytest.raises(Exception, match="rejected"):
@@ -173,6 +180,14 @@ def test_send_without_a_system_is_one_line():
     done = subprocess.run([*VLA, "send", "go", "--wait", "1"], env=os.environ | {"ROS_DOMAIN_ID": str(free_domain())},
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "vla up sim" in done.stderr
+
+
+def test_a_running_system_is_asked_and_says_why_it_cannot_answer(system, domain):
+    asked = start(domain, "ask", "what is left of the red cube?")
+    assert ended(asked, 60.0) == "vla: policy 'hold' answers no questions: open 'native', or a checkpoint's folder\n"
+    assert asked.returncode == 2
+    asked = start(free_domain(), "ask", "what is left of the red cube?", "--wait", "1")
+    assert "no running system offers vla/ask" in ended(asked, 60.0) and asked.returncode == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -217,7 +232,9 @@ def test_a_client_says_who_is_not_ready():
 @pytest.mark.parametrize("node, parameter, text", [
     ("sim_node", "task:=juggle", "available: pick, push, reach"),
     ("sim_node", "mode:=fast", "available: lockstep, realtime"),
-    ("policy_node", "robot:=pandas", "did you mean 'panda'"), ("control_node", "factor:=0.0", "from 0.01 to 100"),
+    ("policy_node", "robot:=pandas", "did you mean 'panda'"),
+    ("policy_node", "instruction_filter:=no/such.yaml", "no/such.yaml"),
+    ("control_node", "factor:=0.0", "from 0.01 to 100"),
     ("task_node", "time_limit:=soon", "must be a float")])
 def test_bad_parameters_are_one_line(node, parameter, text):
     done = subprocess.run([sys.executable, "-m", f"vla_ros.nodes.{node}", "--ros-args", "-p", parameter], text=True,

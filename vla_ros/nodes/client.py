@@ -19,8 +19,10 @@ from vla_ros.bringup import SystemDescription
 from vla_ros.errors import ActionError, SimulationError, VlaError
 from vla_ros.msg import ControlStatus, PolicyStatus, TaskState
 from vla_ros.nodes import qos
+from vla_ros.nodes.asking import Asked
 from vla_ros.nodes.convert import OUTCOMES, nanoseconds, state_name
-from vla_ros.srv import ResetTask
+from vla_ros.srv import AskScene, ResetTask
+from vla_ros.types import Answer
 
 TOPICS = {"sim/task_state": (TaskState, qos.EVERY_TICK), "vla/policy_status": (PolicyStatus, qos.STATUS),
           "vla/control_status": (ControlStatus, qos.STATUS)}
@@ -29,6 +31,10 @@ CANCEL_WAIT = 5.0  # [s] that a canceled goal may take to end
 
 class NoSystemError(VlaError):
     """Nothing answers."""
+
+
+class NoAnswerError(VlaError):
+    """The policy node has no answer to a question, and says why."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Client:
         self._executor.add_node(self.node)
         self._action = ActionClient(self.node, ExecuteInstruction, "vla/execute")
         self._reset = self.node.create_client(ResetTask, "sim/reset")
+        self._ask = self.node.create_client(AskScene, "vla/ask")
         self._instruction = self.node.create_publisher(String, "vla/instruction", qos.REQUEST)
         self._policy: PolicyStatus | None = None
         self.subscribe(PolicyStatus, "vla/policy_status", self._on_policy, qos.STATUS)
@@ -170,6 +177,21 @@ class Client:
             goal.cancel_goal_async()
             self._wait(result, CANCEL_WAIT, "canceling")
         return executed(result.result().result)
+
+    def ask(self, question: str, camera: str = "", timeout: float = 15.0) -> Asked:
+        """What the policy of a running system says about what its camera sees now; empty: its first camera.
+
+        timeout: [s] to find a system, and again to get the answer. Raises NoSystemError or NoAnswerError.
+        """
+        if not self.spin_until(self._ask.service_is_ready, timeout):
+            raise NoSystemError("no running system offers vla/ask: start one with `vla up sim` or `vla up robot`")
+        response = self._wait(self._ask.call_async(AskScene.Request(question=question, camera=camera)), timeout,
+                              "vla/ask")
+        if not response.success:
+            raise NoAnswerError(response.message)
+        timings = dict(zip(response.stages, response.seconds, strict=True))
+        return Asked(Answer(response.answer, response.confidence, timings), response.camera,
+                     nanoseconds(response.stamp))
 
     def instruct(self, words: str) -> None:
         """Gives an instruction that nobody follows: publishes vla/instruction."""

@@ -188,7 +188,8 @@ class Lockstep:
         if self.waiting is None:
             return
         accepted = commanding.accepted
-        if accepted is None or self.waiting - accepted.chunk.stamp >= self.execute:
+        # An answer to this very moment that led to no command was a refusal before the first motion: another may come.
+        if accepted is None or not 0 < self.waiting - accepted.chunk.stamp < self.execute:
             offer = commanding.offer
             if offer is None or offer.chunk.stamp != self.waiting or not commanding.take():
                 if commanding.fault:  # the answer was refused, and no other will come

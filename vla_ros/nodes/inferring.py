@@ -12,26 +12,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from vla_ros.chunking import check_chunk
-from vla_ros.errors import ActionError, ObservationError
+from vla_ros.errors import ActionError, ObservationError, UnknownNameError
 from vla_ros.nodes.pairing import Pairing, Part
 from vla_ros.nodes.states import FAILED, REFUSED, RUNNING, STALE, WAITING
 from vla_ros.nodes.statistics import Stages, Window
 from vla_ros.observing import Observer, check_times
 from vla_ros.policy import Policy
 from vla_ros.profile import RobotProfile
-from vla_ros.types import ActionChunk, JointState
+from vla_ros.types import ActionChunk, JointState, Observation
 
 JOINTS = "joints"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One observation to be inferred, as parts by source, and the words in force."""
+    """One observation to be inferred, as parts by source, and the words in force.
+
+    barred: why these words are not for the policy, which needs no parts; else empty.
+    """
 
     parts: Mapping[str, Part]
     instruction: str
     episode: int  # counts the instructions
+    barred: str = ""
 
     @property
     def stamps(self) -> dict[str, int]:
@@ -55,10 +61,12 @@ class Inferring:
 
     lockstep: the clock stands still until the answer is executed, so that nothing is late, all parts of an
     observation have one stamp, and an observation that cannot be answered is a failure: no other will come.
+    barred: why an instruction is refused before the policy is asked; empty when it is not.
+    turn: held by whoever uses the policy, which is not made for two threads at a time.
     """
 
     def __init__(self, policy: Policy, profile: RobotProfile, image: Callable[[Any], Any], now: Callable[[], int],
-                 lockstep: bool = False):
+                 lockstep: bool = False, barred: Callable[[str], str] = lambda words: ""):
         self.policy, self.profile, self.lockstep = policy, profile, lockstep
         self.instruction = ""
         self.status = Status(WAITING, "no instruction")
@@ -66,8 +74,9 @@ class Inferring:
         self.chunks = 0
         self.seconds, self.stages = Window(100), Stages()
         self._image, self._now, self._observer = image, now, Observer(profile)
+        self._bar, self._barred = barred, ""
         self._pairing = Pairing([*policy.cameras, JOINTS])
-        self._lock = threading.Lock()
+        self._lock, self.turn = threading.Lock(), threading.Lock()
         self._episode = 0
         self._reset_for = 0  # the episode that the policy was reset for
         self._done: tuple | None = None  # key of the observation that was answered last
@@ -79,6 +88,7 @@ class Inferring:
             if words == self.instruction:
                 return False
             self.instruction, self._done = words, None
+            self._barred = self._bar(words) if words else ""
             self._episode += 1
             self.status = Status(WAITING, "" if words else "no instruction")
             return True
@@ -96,10 +106,15 @@ class Inferring:
         return 0 if not stamps or self.lockstep and len(stamps) > 1 else min(stamps)
 
     def next(self) -> Job | None:
-        """The newest observation, when it is new, whole and in time; else the status says what it lacks."""
+        """The newest observation, when it is new, whole and in time; else the status says what it lacks.
+
+        Barred words need none: they are refused blindly.
+        """
         with self._lock:
             if not self.instruction or self.status.state == REFUSED:
                 return None
+            if self._barred:
+                return Job(self._pairing.newest() or {}, self.instruction, self._episode, self._barred)
             parts = self._pairing.newest()
             if parts is None:
                 self.status = Status(WAITING, "nothing received from " + ", ".join(self._pairing.missing()))
@@ -120,14 +135,13 @@ class Inferring:
 
     def infer(self, job: Job) -> ActionChunk | None:
         """The policy's answer, with the timings of every stage; None when there is none to publish."""
+        if job.barred:
+            return self._turn_down(job)
         try:
-            if self._reset_for != job.episode:
-                self.policy.reset()
-                self._reset_for = job.episode
             began = time.perf_counter()
             observation = self._observe(job)
             converted = time.perf_counter()
-            chunk = self.policy.infer(observation)
+            chunk = self._ask_policy(job, observation)
             check_chunk(chunk, self.profile.action)
             if chunk.stamp != observation.stamp:
                 raise ActionError("stamp", f"the chunk of {chunk.stamp} ns does not answer {observation.stamp} ns")
@@ -140,6 +154,41 @@ class Inferring:
             return None
         return self._answer(job, chunk, began, {"convert": converted - began,
                                                 "infer": time.perf_counter() - converted})
+
+    def _ask_policy(self, job: Job, observation: Observation) -> ActionChunk:
+        with self.turn:
+            if self._reset_for != job.episode:
+                self.policy.reset()
+                self._reset_for = job.episode
+            return self.policy.infer(observation)
+
+    def _turn_down(self, job: Job) -> ActionChunk | None:
+        """A refusal of now; None when other words are in force by now."""
+        with self._lock:
+            if job.episode != self._episode:
+                return None
+            self.status = Status(REFUSED, job.barred)
+            self.chunks += 1
+        return ActionChunk(np.zeros((0, self.profile.action.dim)), self.profile.action, self._now(), refusal=job.barred)
+
+    def image_of(self, camera: str = "") -> tuple[str, np.ndarray, int]:
+        """The newest image of one of the policy's cameras, empty: of its first: name, uint8 (H, W, 3) RGB, stamp [ns].
+
+        Raises UnknownNameError, or ObservationError when there is none, or none in time.
+        """
+        cameras = self.policy.cameras
+        name = camera or next(iter(cameras), "")
+        if name not in cameras:
+            raise UnknownNameError("camera of the policy", name, cameras)
+        with self._lock:
+            part = self._pairing.last(name)
+        if part is None:
+            raise ObservationError("missing", f"nothing received from camera '{name}'")
+        if not self.lockstep:
+            check_times(self.profile, {name: part.stamp}, self._now())
+        image = self._image(part.item)
+        self._observer.check_image(name, image)
+        return name, image, part.stamp
 
     def fail(self, job: Job, detail: str) -> None:
         with self._lock:

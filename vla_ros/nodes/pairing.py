@@ -42,6 +42,11 @@ class Pairing:
         for source in self._parts:
             self._parts[source] = []
 
+    def last(self, source: str) -> Part | None:
+        """The newest part of one source; None before the first."""
+        parts = self._parts[source]
+        return parts[-1] if parts else None
+
     def missing(self) -> list[str]:
         """Sources that gave nothing yet."""
         return [source for source, parts in self._parts.items() if not parts]

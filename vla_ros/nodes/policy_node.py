@@ -1,5 +1,6 @@
 """policy_node: camera images, joint states and an instruction in; action chunks out, as fast as the policy infers.
 
+It also answers questions about what it sees (vla/ask), and shows where it looks (vla/look_image) to who watches.
 It refuses observations that are stale, from the future or too far apart, and says so in vla/policy_status. A refusal
 of the policy stands until the next instruction. The instruction that is in force already is not a new one.
 """
@@ -15,10 +16,13 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 
 from vla_ros.errors import ActionError, ObservationError
+from vla_ros.filter import InstructionFilter
 from vla_ros.msg import ActionChunk, PolicyStatus
 from vla_ros.nodes import convert, inferring, params, qos, states
+from vla_ros.nodes.ask_server import AskServer
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics, milliseconds
 from vla_ros.nodes.inferring import Inferring
+from vla_ros.nodes.overlay import look_image
 from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.running import run
 from vla_ros.policies import open_policy
@@ -28,6 +32,8 @@ PARAMETERS = (
     params.ROBOT,
     Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, or a checkpoint's folder"),
     Parameter("compressed", False, "subscribe to image_raw/compressed (jpeg or png) instead of image_raw"),
+    Parameter("instruction_filter", "", "YAML file of the instructions that are refused before the policy is asked; "
+              "empty: the shipped one"),
     params.LOCKSTEP,
 )
 CHECK = 0.1  # [s] how often the newest observation's age is looked at when nothing arrives
@@ -40,10 +46,13 @@ class PolicyNode(Node):
         super().__init__("policy_node")
         self.params = params.declare(self, PARAMETERS)
         self.profile = load_profile(self.params.robot)
+        barred = InstructionFilter.load(self.params.instruction_filter or None).reason
         self.policy = open_policy(self.params.policy, self.profile)
-        self.inferring = Inferring(self.policy, self.profile, convert.image_array, self.now, self.params.lockstep)
+        self.inferring = Inferring(self.policy, self.profile, convert.image_array, self.now, self.params.lockstep,
+                                   barred)
         self._chunks = self.create_publisher(ActionChunk, "vla/action_chunk", qos.stream(self.params.lockstep))
         self._statuses = self.create_publisher(PolicyStatus, "vla/policy_status", qos.STATUS)
+        self._looks = self.create_publisher(Image, "vla/look_image", qos.VIEW)
         self._published: tuple | None = None
         self._publishing = threading.Lock()
         self._subscribe()
@@ -53,6 +62,7 @@ class PolicyNode(Node):
         self._work, self._closing = threading.Event(), False
         self._worker = threading.Thread(target=self._infer_forever, name="inference", daemon=True)
         self._worker.start()
+        self._asks = AskServer(self, self.inferring)
         self.publish_status()
         self.get_logger().info(f"policy '{self.policy.name}' for {self.profile.name}, cameras "
                                f"{', '.join(self.policy.cameras) or 'none'}")
@@ -115,6 +125,14 @@ class PolicyNode(Node):
             self.inferring.fail(job, f"policy '{self.policy.name}': {error}")
             return
         self._chunks.publish(message)
+        self._show(job, chunk)
+
+    def _show(self, job, chunk) -> None:
+        """After the chunk, which is what a robot waits for."""
+        part = job.parts.get(next(iter(self.policy.cameras), None))
+        if part is not None and self._looks.get_subscription_count():
+            picture = look_image(convert.image_array(part.item), chunk, job.instruction)
+            self._looks.publish(convert.image_message(picture, part.stamp, part.item.header.frame_id))
 
     def _status_if_changed(self) -> None:
         status = self.inferring.status
@@ -150,6 +168,7 @@ class PolicyNode(Node):
 
     def close(self) -> None:
         self._closing = True
+        self._asks.close()
         self._work.set()
         self._worker.join(timeout=1.0)
 

@@ -27,6 +27,9 @@ LOCKSTEP = QoSProfile(depth=8, reliability=RELIABLE, durability=LAST)
 # message that counts. The task's state, where one carries the success; joint states, for whoever records them.
 EVERY_TICK = QoSProfile(depth=500, reliability=RELIABLE)
 
+# A picture for people: the newest. Reliable, because viewers ask for that as well as for best effort.
+VIEW = QoSProfile(depth=1, reliability=RELIABLE)
+
 CLOCK = QoSProfile(depth=1, reliability=RELIABLE)
 
 
