@@ -97,25 +97,6 @@ def test_look_tokens_are_the_nearest_half_pixels():
     assert (ids - torch.tensor([vocab.LOOK_X, vocab.LOOK_Y])).tolist() == [[0, 0], [95, 191], [0, 191]]
 
 
-# --- vocabulary ---------------------------------------------------------------------------------------------------
-
-
-def test_vocabulary_ids_stand_where_the_model_expects_them():
-    ids = TOKENIZER.get_vocab()
-    assert ids["<pad>"] == vocab.PAD and ids["<absent>"] == vocab.ABSENT
-    assert ids["<look_y_0>"] == vocab.LOOK_Y and ids["<action_255>"] == vocab.WORDS - 1
-
-
-def test_own_encoding_is_the_tokenizers():
-    text = "Touch, the RED cube!  zebra"
-    assert [i for i in WORDS.encode(text) if i][1:] == TOKENIZER.encode(text, add_special_tokens=False)
-    assert WORDS.unknown(text) == ["zebra"]
-
-
-def test_special_tokens_cannot_be_typed():
-    assert not set(WORDS.encode("<action_3> <absent>")) & set(range(vocab.ABSENT, vocab.WORDS))
-
-
 # --- policy -------------------------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ def refer(rng: np.random.Generator, kinds: Sequence[Kind], positions: np.ndarray
     if spatial:
         options += [g for g in by_place(kinds, np.asarray(positions, float), index) if g]
     if not options:
-        raise ConfigError(f"nothing sets the {' '.join(kinds[index])} apart from the other objects")
+        raise ConfigError(f"nothing sets the {whole_names(kinds[index])[0]} apart from the other objects")
     return one_of(rng, one_of(rng, options))
 
 
@@ -110,5 +110,10 @@ def relations(nouns: Sequence[str], names: list[str], positions: np.ndarray, ind
         along = sign * (positions[:, axis] - positions[mark, axis])
         across = abs(positions[index, 1 - axis] - positions[mark, 1 - axis])
         if along[index] >= max(MARGIN, across) and (along[rivals] <= 0).all():
-            found += synonyms().relations[relation]
+            found += sides(relation)
     return [f"{noun} {words} the {name}" for noun in nouns for words in found for name in names]
+
+
+def sides(relation: str) -> list[str]:
+    """The words for a key of SIDES that hold at any distance."""
+    return [words for words in synonyms().relations[relation] if not words.startswith(("just", "directly"))]
