@@ -268,6 +268,13 @@ def test_relations_to_other_objects():
     assert not any("tray" in t and "near" in t for t in texts)
 
 
+def test_a_relation_that_two_have_names_neither():
+    kinds, behind = [("cube", "red"), ("cube", "blue"), ("ball", "green")], [[0.6, 0.0], [0.62, 0.05], [0.5, 0.0]]
+    assert not any(" the green ball" in text for text in phrases(kinds, behind, 0, count=1500))
+    alone = phrases(kinds, [[0.6, 0.0], [0.42, 0.05], [0.5, 0.0]], 0, count=1500)
+    assert "cube behind the green ball" in alone
+
+
 def test_containers_go_by_their_names_alone_and_twins_by_their_places():
     assert phrases([("tray", "grey"), ("cube", "red")], [[0.5, 0.1], [0.5, 0.0]], 0) == {"tray"}
     twins = [("cube", "red"), ("cube", "red")]
