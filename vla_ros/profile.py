@@ -201,15 +201,20 @@ def load_profile(name_or_file: str) -> RobotProfile:
         path = shipped[name_or_file]
     if not path.is_file():
         raise ConfigError(f"no robot file {path}")
+    return read_yaml(path, RobotProfile, "robot")
+
+
+def read_yaml(path: Path, hint, where: str):
+    """A YAML file as the type that `hint` names (see `convert`), or a ConfigError that names the file and the place."""
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     try:
-        return build(RobotProfile, data, "robot")
-    except UnknownNameError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except (ConfigError, TypeError, ValueError) as error:
+        return convert(hint, data, where)
+    except (ConfigError, UnknownNameError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 

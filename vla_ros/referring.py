@@ -1,0 +1,119 @@
+"""Phrases that name one object among several, by its kind or by where it stands.
+
+Everything is the robot's own view: left is +y, and nearest to it, who is addressed as 'you', is the smallest x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vla_ros.errors import ConfigError
+from vla_ros.synonyms import lookup, one_of, synonyms
+
+Kind = tuple[str, str]  # shape, colour
+MARGIN = 0.04  # [m] by which what a phrase says must hold for the object, and for no other
+NEAR = 0.16  # [m] between centres, at most, of what is near something
+ANYTHING = ("object", "thing")
+ONES = ("one", "thing", "object")
+CANONICAL = 0.5  # share of the phrases that are plainly 'red cube', where that is unique
+EXTREMES = {  # axis and sign of the greatest coordinate, and the phrases for it
+    (1, 1): ("leftmost {n}", "{n} on the left", "{n} on the far left", "{n} furthest to the left", "left {n}"),
+    (1, -1): ("rightmost {n}", "{n} on the right", "{n} on the far right", "{n} furthest to the right", "right {n}"),
+    (0, -1): ("nearest {n}", "closest {n}", "{n} nearest to you", "{n} closest to you"),
+    (0, 1): ("farthest {n}", "furthest {n}", "{n} farthest from you", "{n} furthest away"),
+}
+SIDES = {"left of": (1, 1), "right of": (1, -1), "in front of": (0, -1), "behind": (0, 1)}  # axis and sign
+BESIDE = ("near", "next to", "beside", "close to")
+
+
+def refer(rng: np.random.Generator, kinds: Sequence[Kind], positions: np.ndarray, index: int,
+          spatial: bool = True) -> str:
+    """A phrase that names object `index` and no other; it goes after 'the'.
+
+    kinds: (shape, colour) of each. positions: (M, 2) [m] in the frame of the robot that is addressed; not used unless
+    `spatial`. ConfigError where nothing sets the object apart.
+    """
+    plain = by_kind(kinds, index)
+    whole = plain[0][:1] if plain and plain[0] else []
+    if whole and rng.random() < CANONICAL:
+        return whole[0]
+    options = [group for group in plain if group]
+    if spatial:
+        options += [g for g in by_place(kinds, np.asarray(positions, float), index) if g]
+    if not options:
+        raise ConfigError(f"nothing sets the {whole_names(kinds[index])[0]} apart from the other objects")
+    return one_of(rng, one_of(rng, options))
+
+
+def colour_words(kind: Kind) -> tuple[str, ...]:
+    return () if kind[0] in synonyms().containers else lookup(synonyms().colours, "colour", kind[1])
+
+
+def whole_names(kind: Kind) -> list[str]:
+    """'red cube' and its synonyms, the canonical first."""
+    nouns, colours = synonyms().nouns(kind[0]), colour_words(kind)
+    return [f"{c} {n}" for c in colours for n in nouns] if colours else list(nouns)
+
+
+def by_kind(kinds: Sequence[Kind], index: int) -> list[list[str]]:
+    """Phrases from shape and colour, from the shape alone, and from the colour alone; empty where not unique."""
+    shape, colour = kinds[index]
+    others = [kind for i, kind in enumerate(kinds) if i != index]
+    contained = shape in synonyms().containers
+    lone_shape = all(s != shape for s, _ in others)
+    lone_colour = not contained and all(c != colour for _, c in others)
+    unique = lone_shape if contained else (shape, colour) not in others
+    return [
+        whole_names(kinds[index]) if unique else [],
+        list(synonyms().nouns(shape)) if lone_shape and not contained else [],
+        [f"{c} {one}" for c in colour_words(kinds[index]) for one in ONES] if lone_colour else [],
+    ]
+
+
+def groups(kinds: Sequence[Kind], index: int) -> list[tuple[tuple[str, ...], list[int]]]:
+    """Nouns that the object shares, and the indices of the others that share them."""
+    shape, colour = kinds[index]
+    if shape in synonyms().containers:
+        return []
+    others = [i for i in range(len(kinds)) if i != index]
+    found = [(synonyms().nouns(shape), [i for i in others if kinds[i][0] == shape]),
+             (tuple(f"{c} {one}" for c in colour_words(kinds[index]) for one in ONES),
+              [i for i in others if kinds[i][1] == colour]),
+             (ANYTHING, others)]
+    return [(nouns, rivals) for nouns, rivals in found if rivals]
+
+
+def by_place(kinds: Sequence[Kind], positions: np.ndarray, index: int) -> list[list[str]]:
+    """Phrases that say where the object is, by kind of phrase; only what holds with MARGIN, and for it alone."""
+    extreme, relative = [], []
+    for nouns, rivals in groups(kinds, index):
+        for (axis, sign), phrases in EXTREMES.items():
+            if (sign * (positions[index, axis] - positions[rivals, axis]) >= MARGIN).all():
+                extreme += [phrase.format(n=noun) for phrase in phrases for noun in nouns]
+        for mark in range(len(kinds)):
+            if mark != index and mark not in rivals:
+                names = next((group for group in by_kind(kinds, mark) if group), [])[:1]
+                relative += relations(nouns, names, positions, index, rivals, mark)
+    return [extreme, relative]
+
+
+def relations(nouns: Sequence[str], names: list[str], positions: np.ndarray, index: int, rivals: list[int],
+              mark: int) -> list[str]:
+    """'ball near the tray', 'cube behind the ball': to the object `mark`, whose name is in `names` if it has one."""
+    found: list[str] = []
+    away = np.linalg.norm(positions - positions[mark], axis=1)
+    if away[index] <= NEAR and (away[rivals] >= NEAR + MARGIN).all():
+        found += BESIDE
+    for relation, (axis, sign) in SIDES.items():
+        along = sign * (positions[:, axis] - positions[mark, axis])
+        across = abs(positions[index, 1 - axis] - positions[mark, 1 - axis])
+        if along[index] >= max(MARGIN, across) and (along[rivals] <= 0).all():
+            found += sides(relation)
+    return [f"{noun} {words} the {name}" for noun in nouns for words in found for name in names]
+
+
+def sides(relation: str) -> list[str]:
+    """The words for a key of SIDES that hold at any distance."""
+    return [words for words in synonyms().relations[relation] if not words.startswith(("just", "directly"))]
