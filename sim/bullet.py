@@ -112,7 +112,8 @@ class BulletWorld(EpisodeWorld):
         look = self._appearance
         _, _, rgba, _, bodies = self._engine.getCameraImage(
             width, height, view.T.ravel().tolist(), projection, shadow=0, lightDirection=look.light,
-            lightColor=look.light_colour, lightAmbientCoeff=look.ambient, lightDiffuseCoeff=look.diffuse, renderer=self._engine.ER_TINY_RENDERER,
+            lightColor=look.light_colour, lightAmbientCoeff=look.ambient, lightDiffuseCoeff=look.diffuse,
+            renderer=self._engine.ER_TINY_RENDERER,
             flags=self._engine.ER_NO_SEGMENTATION_MASK if flags is None else flags)
         return np.ascontiguousarray(rgba[..., :3], dtype=np.uint8), bodies
 

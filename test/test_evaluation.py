@@ -86,7 +86,7 @@ def test_an_interrupted_run_goes_on_even_after_a_torn_line(tmp_path):
     assert again.open() and again.outcomes == first.outcomes
     again.add(outcome(seed=5))
     last = Journal(file, {"checkpoint": "a"})
-    assert last.open() and sorted(seed for _, seed in last.outcomes) == [3, 4, 5]
+    assert last.open() and sorted(seed for _, seed, _ in last.outcomes) == [3, 4, 5]
     last.close()
     assert not file.exists()
 
@@ -115,7 +115,7 @@ def test_the_digest_is_of_what_decides_the_behaviour(tmp_path):
 
 def test_agreement_names_each_episode_that_ends_otherwise():
     ours = [outcome(seed=0), outcome(seed=1, ending="time"), outcome(seed=2)]
-    theirs = {("reach", 0): outcome(seed=0, seconds=9.0), ("reach", 1): outcome(seed=1), ("reach", 2): outcome(seed=2)}
+    theirs = {o.key: o for o in (outcome(seed=0, seconds=9.0), outcome(seed=1), outcome(seed=2))}
     made = agreement(ours, theirs)
     assert (made["n"], made["same"], made["same_moment"]) == (3, 2, 1)
     assert made["differences"] == ["reach 1: time after 2.00 s, in process success after 2.00 s"]
