@@ -150,6 +150,43 @@ def test_the_command_writes_scores_and_fails_below_the_rate_asked_for(tmp_path, 
     assert "below 50%: reach" in capsys.readouterr().out
 
 
+def test_conditions_have_cells_of_their_own_and_an_interrupted_run_goes_on(tmp_path, capsys, monkeypatch):
+    """The second call finds all but one episode done, and writes the same scores."""
+    from vla_ros.evaluation import evaluate as module
+    file = tmp_path / "scores.json"
+    call = ["eval", "--task", "reach,push", "--policy", "hold", "--episodes", "2", "--jobs", "1", "--json", str(file),
+            "--conditions", "plain,black,absent"]
+    assert main(call) == 0
+    made = json.loads(file.read_text())
+    assert {name: cell["n"] for name, cell in made["conditions"].items()} == {"plain": 4, "absent": 2, "black": 2}
+    assert made["conditions"]["black"]["endings"] == {"still": 2} and made["conditions"]["black"]["rate"] == 1
+    assert made["conditions"]["absent"]["endings"] == {"answered": 2} and made["families"]["push"]["n"] == 2
+    assert set(made["conditions"]["absent"]["families"]) == {"reach", "push"}
+    assert made["calibration"]["n"] == 6 and made["calibration"]["ece"] == 1  # sure, and always wrong
+    shown = capsys.readouterr().out
+    assert "condition" in shown and "calibration error 100.0 %" in shown
+    facts = {key: made[key] for key in ("checkpoint", "clock", "through")}
+    journal = Journal(file.with_suffix(".part.jsonl"), facts)
+    journal.open()
+    for episode in made["episodes"][1:]:
+        journal.add(Outcome(**episode))
+    ran, spread = [], module.spread
+    monkeypatch.setattr(module, "spread", lambda call, todo, *rest: ran.extend(todo) or spread(call, todo, *rest))
+    assert main(call) == 0 and json.loads(file.read_text()) == made
+    assert [e.key for e in ran] == [Outcome(**made["episodes"][0]).key]
+
+
+def test_a_file_of_wordings_is_scored(tmp_path):
+    wordings, file = tmp_path / "mine.yaml", tmp_path / "scores.json"
+    wordings.write_text('reach: ["lay a hand upon the {o}"]\n')
+    assert main(["eval", "--task", "reach,push", "--policy", "hold", "--episodes", "1", "--jobs", "1", "--json",
+                 str(file), "--wordings", str(wordings)]) == 0
+    made = json.loads(file.read_text())
+    assert list(made["conditions"]) == ["wordings"] and list(made["families"]) == ["reach"]
+    assert made["episodes"][0]["instruction"].startswith("lay a hand upon the ")
+    assert made["wordings"].startswith("mine.yaml@")
+
+
 class Faulty(HoldPolicy):
     def infer(self, observation):
         return chunk(PANDA, np.full((8, 4), np.nan), observation.stamp)

@@ -121,6 +121,9 @@ def check(args: argparse.Namespace, conditions: list[str]) -> None:
     if args.engine == "ray":
         from vla_ros.evaluation.cluster import require_ray
         require_ray()
+    if args.html:
+        from vla_ros.evaluation.page import prepare
+        prepare(args.html)
 
 
 def spreader(args: argparse.Namespace):
@@ -150,7 +153,8 @@ def save(made: dict, args: argparse.Namespace, options, outcomes: list) -> None:
         print(f"written to {args.json}")
     if args.html:
         from vla_ros.evaluation import page
-        page.write(args.html, made, films(outcomes, args, options) if args.through == "inprocess" else ())
+        shot = films(outcomes, args, options) if args.through == "inprocess" else ()
+        args.html.write_text(page.page(made, shot))
         print(f"written to {args.html}")
 
 

@@ -41,11 +41,11 @@ def page(made: dict, films: Sequence[Film] = ()) -> str:
             f"<style>{STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n")
 
 
-def write(file: Path, made: dict, films: Sequence[Film] = ()) -> None:
-    """Raises ConfigError when the file cannot be written."""
+def prepare(file: Path) -> None:
+    """Raises ConfigError where the page cannot be written, before hours of episodes are run for it."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(page(made, films))
+        file.open("a").close()
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}") from error
 
