@@ -15,7 +15,7 @@ from vla_ros.evaluation.scenes import Templates
 from vla_ros.evaluation.setting import BLACK, FROZEN, REFUSED, STILL, Setting
 from vla_ros.sim.appearance import Appearance
 from vla_ros.sim.tasks import TASKS, get_task
-from vla_ros.words import HELD_OUT, load_wordings, refused_instruction
+from vla_ros.words import HELD_OUT, load_refused, load_wordings, refused_instruction
 
 PLAIN, WORDINGS = "plain", "wordings"
 SHIFT, TURN = 0.03, np.radians(5.0)  # [m], [rad] of a camera, at most
@@ -84,7 +84,7 @@ def absent(setting, rng, templates):
 
 
 def impossible(setting, rng, templates):
-    words = refused_instruction("impossible", rng)
+    words = refused_instruction("impossible", rng, refused())
     return replace(setting, scene=replace(setting.scene, instruction=words), right=REFUSED)
 
 
@@ -160,6 +160,11 @@ def make_setting(task: str, seed: int, condition: str = PLAIN, templates: Templa
 @cache
 def shipped() -> Templates:
     return load_wordings(HELD_OUT)
+
+
+@cache
+def refused() -> Templates:
+    return {kind: parts["held_out"] for kind, parts in load_refused().items()}
 
 
 def held_out(templates: Templates) -> Templates:

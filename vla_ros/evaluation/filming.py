@@ -27,10 +27,10 @@ class Film:
 
 
 def failures(outcomes: Sequence[Outcome], most: int) -> list[Episode]:
-    """Up to `most` episodes that went wrong, in turn one of each condition and family."""
+    """Up to `most` episodes that went wrong, in turn one of each condition and family, of those that show anything."""
     cells: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:
-        if not outcome.success:
+        if not outcome.success and outcome.seconds > 0:
             cells.setdefault((outcome.condition, outcome.task), []).append(outcome)
     depth = max(map(len, cells.values()), default=0)
     turns = [cell[i] for i in range(depth) for cell in cells.values() if i < len(cell)]
@@ -51,7 +51,7 @@ def film(policy: str, episode: Episode, options: Options = USUAL) -> Film:
 
 
 def encoded(frames: Sequence[np.ndarray]) -> bytes:
-    """b"" without frames: what refused at once never moved."""
+    """b"" without frames."""
     if not frames:
         return b""
     with tempfile.TemporaryDirectory() as folder:

@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 
 WIDTH = 6.4  # [in]
 INK, BLUE, GREY = "#222222", "#1f6fb2", "#b8bec6"
-STYLE = {"svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+STYLE = {"svg.fonttype": "none", "svg.hashsalt": "vla", "font.size": 9, "axes.titlesize": 9,
+         "axes.spines.top": False, "axes.spines.right": False}
 
 
+@matplotlib.rc_context(STYLE)
 def rates(cells: dict[str, dict]) -> str:
     """A bar for each cell, with its interval."""
     figure, axes = canvas(0.8 + 0.28 * len(cells))
@@ -27,6 +29,7 @@ def rates(cells: dict[str, dict]) -> str:
     return svg(figure)
 
 
+@matplotlib.rc_context(STYLE)
 def latency(cells: dict[str, dict]) -> str:
     """Success over the latency that was injected; names of the cells end in -MILLISECONDS."""
     figure, axes = canvas(2.8)
@@ -38,6 +41,7 @@ def latency(cells: dict[str, dict]) -> str:
     return svg(figure)
 
 
+@matplotlib.rc_context(STYLE)
 def reliability(made: dict) -> str:
     """Share that was right over the confidence, by bin; the area of a point goes with its n."""
     figure, axes = canvas(3.4)
@@ -51,6 +55,7 @@ def reliability(made: dict) -> str:
     return svg(figure)
 
 
+@matplotlib.rc_context(STYLE)
 def risk_coverage(made: dict) -> str:
     """Share of wrong answers over the share answered, the surest first."""
     figure, axes = canvas(2.8)
@@ -75,6 +80,5 @@ def intervals(cells: Sequence[dict]) -> np.ndarray:
 def svg(figure: Figure) -> str:
     """Letters stay text; without a date, so that the same scores give the same page."""
     text = io.StringIO()
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "vla"}):
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()[text.getvalue().index("<svg"):]
