@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vla_ros.profile import Camera
 from vla_ros.sim.cameras import camera_from_parent, inverse, rigid
+
+if TYPE_CHECKING:
+    from vla_ros.sim.engine import Engine
 
 Vector = tuple[float, float, float]
 
@@ -57,3 +64,18 @@ def pattern(seed: int, size: int = 256) -> np.ndarray:
     coarse = rng.uniform(-0.1, 0.1, (size // 8, size // 8, 3))
     noise = np.kron(coarse, np.ones((8, 8, 1)))
     return (255 * np.clip(1 - checker[..., None] - 0.1 + noise, 0, 1)).astype(np.uint8)
+
+
+def dress(engine: Engine, surface: int, appearance: Appearance) -> None:
+    """Gives the table or the ground the colour and the pattern of an appearance; its own where that has none."""
+    if appearance.surface is not None:
+        engine.changeVisualShape(surface, -1, rgbaColor=(*appearance.surface, 1.0))
+    if appearance.texture is None:
+        return
+    image = pattern(appearance.texture)
+    with tempfile.TemporaryDirectory() as folder:  # PyBullet reads textures from files alone
+        file = Path(folder) / "texture.tga"
+        height, width, _ = image.shape
+        header = struct.pack("<3B5x4H2B", 0, 0, 2, 0, 0, width, height, 24, 0)  # uncompressed, 24 bits a pixel, BGR
+        file.write_bytes(header + image[..., ::-1].tobytes())
+        engine.changeVisualShape(surface, -1, textureUniqueId=engine.loadTexture(str(file)))

@@ -7,10 +7,11 @@ import numpy as np
 from vla_ros.errors import SimulationError, UnknownNameError
 from vla_ros.observing import Observer
 from vla_ros.profile import Camera, RobotProfile
+from vla_ros.sim.appearance import dress
 from vla_ros.sim.cameras import camera_from_parent, inverse, look_at, project
 from vla_ros.sim.engine import PHYSICS_RATE, Engine
 from vla_ros.sim.episode import EpisodeWorld
-from vla_ros.sim.objects import add_ground, add_object, add_table, dress
+from vla_ros.sim.objects import add_ground, add_object, add_table
 from vla_ros.sim.robots.arm import ArmBody
 from vla_ros.sim.robots.base import BaseBody
 from vla_ros.sim.tasks import Task

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import struct
-import tempfile
-from pathlib import Path
-
 import pybullet_data
 
-from vla_ros.sim.appearance import Appearance, pattern
 from vla_ros.sim.engine import Engine
 from vla_ros.sim.meshes import cylinder_mesh
 from vla_ros.sim.world import COLOURS, CYLINDER_ASPECT, SceneObject
@@ -52,21 +47,6 @@ def add_ground(engine: Engine, visuals: str) -> int:
     body = engine.createMultiBody(0, shape, look, basePosition=[0, 0, -0.5])
     engine.changeDynamics(body, -1, lateralFriction=1.0)
     return body
-
-
-def dress(engine: Engine, surface: int, appearance: Appearance) -> None:
-    """Gives the table or the ground the colour and the pattern of an appearance; its own where that has none."""
-    if appearance.surface is not None:
-        engine.changeVisualShape(surface, -1, rgbaColor=(*appearance.surface, 1.0))
-    if appearance.texture is None:
-        return
-    image = pattern(appearance.texture)
-    with tempfile.TemporaryDirectory() as folder:  # PyBullet reads textures from files alone
-        file = Path(folder) / "texture.tga"
-        height, width, _ = image.shape
-        header = struct.pack("<3B5x4H2B", 0, 0, 2, 0, 0, width, height, 24, 0)  # uncompressed, 24 bits a pixel, BGR
-        file.write_bytes(header + image[..., ::-1].tobytes())
-        engine.changeVisualShape(surface, -1, textureUniqueId=engine.loadTexture(str(file)))
 
 
 def add_object(engine: Engine, thing: SceneObject) -> int:

@@ -18,7 +18,7 @@ from vla_ros.sim.appearance import PLAIN
 from vla_ros.sim.mock import MockWorld
 from vla_ros.sim.oracle import OraclePolicy
 from vla_ros.sim.tasks import TASKS
-from vla_ros.sim.tasks.layout import HELD_OUT_PAIRS, has_held_out
+from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS, has_held_out
 from vla_ros.sim.world import CONTAINERS
 from vla_ros.types import ActionChunk
 

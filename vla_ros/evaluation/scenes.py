@@ -13,7 +13,7 @@ import numpy as np
 from vla_ros.errors import SimulationError
 from vla_ros.evaluation.setting import Change
 from vla_ros.sim.tasks import TASKS, Task
-from vla_ros.sim.tasks.layout import HELD_OUT_PAIRS
+from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.tasks.task import DIRECTION_VECTORS
 from vla_ros.sim.world import CONTAINERS, Scene
 from vla_ros.words import instruction
