@@ -7,6 +7,7 @@ import numpy as np
 from vla_ros.errors import SimulationError, UnknownNameError
 from vla_ros.observing import Observer
 from vla_ros.profile import Camera, RobotProfile
+from vla_ros.sim.appearance import dress
 from vla_ros.sim.cameras import camera_from_parent, inverse, look_at, project
 from vla_ros.sim.engine import PHYSICS_RATE, Engine
 from vla_ros.sim.episode import EpisodeWorld
@@ -21,22 +22,21 @@ VISUALS = ("fast", "detailed")
 SETTLE = 12  # physics steps before the clock starts: contacts form, nothing moves
 TOUCH = 0.001  # [m] contact points further apart than this do not touch
 NEAR, FAR = 0.02, 12.0  # [m] clipping planes
-LIGHT = (0.6, 0.4, 2.0)  # direction towards the light
 
 
 class BulletWorld(EpisodeWorld):
     """A World with physics and rendered cameras.
 
     cameras: names to render, None for all of the profile; visuals: 'fast' draws the robot by its collision meshes,
-    'detailed' as it looks; light: direction towards the light.
+    'detailed' as it looks.
     """
 
     def __init__(self, profile: RobotProfile, task: Task | None = None, cameras: tuple[str, ...] | None = None,
-                 visuals: str = "fast", light: tuple[float, float, float] = LIGHT):
+                 visuals: str = "fast"):
         super().__init__(profile, task, cameras)
         if visuals not in VISUALS:
             raise UnknownNameError("visuals", visuals, VISUALS)
-        self._visuals, self._light = visuals, light
+        self._visuals = visuals
         self._substeps = round(PHYSICS_RATE / profile.control_rate)
         if self._substeps * profile.control_rate != PHYSICS_RATE:
             raise SimulationError(f"control_rate {profile.control_rate} Hz does not divide {PHYSICS_RATE} Hz")
@@ -52,7 +52,8 @@ class BulletWorld(EpisodeWorld):
 
     def _build(self, scene: Scene) -> None:
         self._engine.restart()
-        (add_table if self._profile.kind == "arm" else add_ground)(self._engine, self._visuals)
+        surface = (add_table if self._profile.kind == "arm" else add_ground)(self._engine, self._visuals)
+        dress(self._engine, surface, self._appearance)
         self._robot.load(scene)
         self._bodies = [add_object(self._engine, thing) for thing in scene.objects]
         self._robot.apply(None)
@@ -84,7 +85,7 @@ class BulletWorld(EpisodeWorld):
                                           self.scene.instruction)
 
     def _camera_image(self, camera: Camera) -> np.ndarray:
-        view = camera_from_parent(camera) @ inverse(self.link_pose(camera.parent))
+        view = camera_from_parent(camera) @ inverse(self.mounting(camera))
         return self._image(view, camera.width, camera.height, camera.fov_deg)[0]
 
     def render(self, width: int, height: int, eye, target, fov: float) -> np.ndarray:
@@ -94,14 +95,14 @@ class BulletWorld(EpisodeWorld):
     def mask(self, camera: str) -> np.ndarray:
         """(H, W) int: index of the object that each pixel of a camera shows, -1 elsewhere."""
         spec = self._profile.cameras[camera]
-        view = camera_from_parent(spec) @ inverse(self.link_pose(spec.parent))
+        view = camera_from_parent(spec) @ inverse(self.mounting(spec))
         bodies = self._image(view, spec.width, spec.height, spec.fov_deg, flags=0)[1]
         return sum((i + 1) * (bodies == body) for i, body in enumerate(self._bodies)) - 1
 
     def pixels(self, camera: str, points: np.ndarray) -> np.ndarray:
         """Where points (M, 3) of the world frame [m] lie in a camera's image, (M, 2) [px]."""
         spec = self._profile.cameras[camera]
-        return project(points, spec, self.link_pose(spec.parent))[0]
+        return project(points, spec, self.mounting(spec))[0]
 
     def _image(self, camera_from_world: np.ndarray, width: int, height: int, fov: float, flags: int | None = None):
         """RGB (height, width, 3) and body ids (height, width); OpenGL's camera looks along -z, with y up."""
@@ -109,8 +110,10 @@ class BulletWorld(EpisodeWorld):
         projection = list(self._engine.computeProjectionMatrixFOV(fov, width / height, NEAR, FAR))
         # The renderer samples pixels at their lower left corners; moved by half a pixel, image centre is image centre.
         projection[8:10] = 1 / width, 1 / height
+        look = self._appearance
         _, _, rgba, _, bodies = self._engine.getCameraImage(
-            width, height, view.T.ravel().tolist(), projection, shadow=0, lightDirection=self._light,
+            width, height, view.T.ravel().tolist(), projection, shadow=0, lightDirection=look.light,
+            lightColor=look.light_colour, lightAmbientCoeff=look.ambient, lightDiffuseCoeff=look.diffuse,
             renderer=self._engine.ER_TINY_RENDERER,
             flags=self._engine.ER_NO_SEGMENTATION_MASK if flags is None else flags)
         return np.ascontiguousarray(rgba[..., :3], dtype=np.uint8), bodies

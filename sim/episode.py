@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from vla_ros.errors import SimulationError, UnknownNameError
-from vla_ros.profile import RobotProfile
+from vla_ros.profile import Camera, RobotProfile
+from vla_ros.sim.appearance import PLAIN, Appearance
 from vla_ros.sim.tasks import TASKS, Task
 from vla_ros.sim.world import Progress, Scene, Score, WorldState
 
@@ -27,6 +28,7 @@ class EpisodeWorld(ABC):
         self._profile, self._task = profile, task or able[0]
         self._cameras = {n: c for n, c in profile.cameras.items() if cameras is None or n in cameras}
         self._scene: Scene | None = None
+        self._appearance = PLAIN
         self._tick = 0
 
     @property
@@ -57,17 +59,29 @@ class EpisodeWorld(ABC):
 
     def reset(self, seed: int, task: Task | None = None) -> None:
         wanted = task or self._task
-        if wanted.robot != self._profile.name:
-            raise SimulationError(f"task '{wanted.name}' is for robot '{wanted.robot}', not '{self._profile.name}'")
-        self._task = wanted
-        self.lay_out(replace(wanted.layout(np.random.default_rng(seed)), seed=seed))
+        self._require(wanted)
+        self.lay_out(replace(wanted.layout(np.random.default_rng(seed)), seed=seed), wanted)
 
-    def lay_out(self, scene: Scene) -> None:
-        """Begins an episode from a scene that was made elsewhere."""
+    def lay_out(self, scene: Scene, task: Task | None = None, appearance: Appearance = PLAIN) -> None:
+        self._require(task or self._task)
+        self._appearance = appearance
         self._build(scene)
-        self._scene, self._tick = scene, 0
+        self._tick = 0
         self._state = self._measure()
+        self.instruct(scene, task)
+
+    def instruct(self, scene: Scene, task: Task | None = None) -> None:
+        self._require(task or self._task)
+        self._scene, self._task = scene, task or self._task
         self._score = Score(self._task, scene, self._state, self._profile.control_rate)
+
+    def _require(self, task: Task) -> None:
+        if task.robot != self._profile.name:
+            raise SimulationError(f"task '{task.name}' is for robot '{task.robot}', not '{self._profile.name}'")
+
+    def mounting(self, camera: Camera) -> np.ndarray:
+        """world_from_parent (4, 4) of a camera, displaced as the episode's appearance says."""
+        return self._appearance.mounting(camera, self.link_pose(camera.parent))
 
     def _advance(self) -> None:
         """One control period is over."""

@@ -63,8 +63,7 @@ class MockWorld(EpisodeWorld):
         return self._observer.observation(images, stamps, self.joints(), self.scene.instruction)
 
     def _image(self, camera: Camera) -> np.ndarray:
-        pose = self.link_pose(camera.parent)
-        return draw_scene(camera, pose, self.scene.objects, self._things.centres, self._robot.tool())
+        return draw_scene(camera, self.mounting(camera), self.scene.objects, self._things.centres, self._robot.tool())
 
     def close(self) -> None:
         """Nothing is open."""

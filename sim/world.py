@@ -15,6 +15,7 @@ from vla_ros.profile import RobotProfile
 from vla_ros.types import Command, JointState, Observation, frozen
 
 if TYPE_CHECKING:
+    from vla_ros.sim.appearance import Appearance
     from vla_ros.sim.tasks.task import Task
 
 SHAPES = ("cube", "cylinder", "ball")
@@ -156,6 +157,14 @@ class World(Protocol):
 
     def reset(self, seed: int, task: Task | None = None) -> None:
         """Lays out an episode of `task` (None: as before); the same seed gives the same episode, bit for bit."""
+        ...
+
+    def lay_out(self, scene: Scene, task: Task | None = None, appearance: Appearance = ...) -> None:
+        """Begins an episode from a scene that was made elsewhere."""
+        ...
+
+    def instruct(self, scene: Scene, task: Task | None = None) -> None:
+        """Other words, or another task, for what lies there now; it is judged from this moment on."""
         ...
 
     def step(self, command: Command | None) -> None:

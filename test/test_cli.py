@@ -69,8 +69,19 @@ def test_an_unknown_command_suggests_the_nearest(capsys):
     (["--no-such-option"], ["--no-such-option"]),
     (["--json", "/proc/no/such/folder/out.json"], ["/proc/no/such/folder"]),
     (["--policy", "oracle", "--through", "ros"], ["oracle", "inprocess"]),
+    (["--conditions", "plain,camrea"], ["camrea", "did you mean 'camera'", "latency-200"]),
+    (["--conditions", "pairs", "--task", "drive"], ["pairs", "drive"]),
+    (["--conditions", "light", "--through", "ros"], ["plain", "inprocess"]),
+    (["--wordings", "no/such/file.yaml"], ["no/such/file.yaml"]),
+    (["--conditions", "plain", "--wordings", "{wordings}"], ["--wordings", "condition wordings"]),
+    (["--thinking", "-1"], ["--thinking", "-1"]),
+    (["--engine", "dask"], ["--engine", "ray"]),
+    (["--html", "/proc/no/such/folder/out.html"], ["/proc/no/such/folder"]),
     (["--compare"], ["--through ros"])], ids=str)
-def test_bad_input_to_eval(capsys, argv, words):
+def test_bad_input_to_eval(capsys, tmp_path, argv, words):
+    file = tmp_path / "wordings.yaml"
+    file.write_text('reach: ["touch the {o}"]')
+    argv = [word.format(wordings=file) for word in argv]
     code, _, err = answer(capsys, "eval", "--episodes", "1", "--policy", "hold", *argv)
     assert_one_line(code, err, *words)
 

@@ -86,7 +86,7 @@ def test_an_interrupted_run_goes_on_even_after_a_torn_line(tmp_path):
     assert again.open() and again.outcomes == first.outcomes
     again.add(outcome(seed=5))
     last = Journal(file, {"checkpoint": "a"})
-    assert last.open() and sorted(seed for _, seed in last.outcomes) == [3, 4, 5]
+    assert last.open() and sorted(seed for _, seed, _ in last.outcomes) == [3, 4, 5]
     last.close()
     assert not file.exists()
 
@@ -115,7 +115,7 @@ def test_the_digest_is_of_what_decides_the_behaviour(tmp_path):
 
 def test_agreement_names_each_episode_that_ends_otherwise():
     ours = [outcome(seed=0), outcome(seed=1, ending="time"), outcome(seed=2)]
-    theirs = {("reach", 0): outcome(seed=0, seconds=9.0), ("reach", 1): outcome(seed=1), ("reach", 2): outcome(seed=2)}
+    theirs = {o.key: o for o in (outcome(seed=0, seconds=9.0), outcome(seed=1), outcome(seed=2))}
     made = agreement(ours, theirs)
     assert (made["n"], made["same"], made["same_moment"]) == (3, 2, 1)
     assert made["differences"] == ["reach 1: time after 2.00 s, in process success after 2.00 s"]
@@ -148,6 +148,43 @@ def test_the_command_writes_scores_and_fails_below_the_rate_asked_for(tmp_path, 
     assert made["families"]["reach"]["endings"] == {"time": 1} and made["seeds"] == [0, 0]
     assert [p.name for p in file.parent.iterdir()] == ["scores.json"]
     assert "below 50%: reach" in capsys.readouterr().out
+
+
+def test_conditions_have_cells_of_their_own_and_an_interrupted_run_goes_on(tmp_path, capsys, monkeypatch):
+    """The second call finds all but one episode done, and writes the same scores."""
+    from vla_ros.evaluation import evaluate as module
+    file = tmp_path / "scores.json"
+    call = ["eval", "--task", "reach,push", "--policy", "hold", "--episodes", "2", "--jobs", "1", "--json", str(file),
+            "--conditions", "plain,black,absent"]
+    assert main(call) == 0
+    made = json.loads(file.read_text())
+    assert {name: cell["n"] for name, cell in made["conditions"].items()} == {"plain": 4, "absent": 2, "black": 2}
+    assert made["conditions"]["black"]["endings"] == {"still": 2} and made["conditions"]["black"]["rate"] == 1
+    assert made["conditions"]["absent"]["endings"] == {"answered": 2} and made["families"]["push"]["n"] == 2
+    assert set(made["conditions"]["absent"]["families"]) == {"reach", "push"}
+    assert made["calibration"]["n"] == 6 and made["calibration"]["ece"] == 1  # sure, and always wrong
+    shown = capsys.readouterr().out
+    assert "condition" in shown and "calibration error 100.0 %" in shown
+    facts = {key: made[key] for key in ("checkpoint", "clock", "through")}
+    journal = Journal(file.with_suffix(".part.jsonl"), facts)
+    journal.open()
+    for episode in made["episodes"][1:]:
+        journal.add(Outcome(**episode))
+    ran, spread = [], module.spread
+    monkeypatch.setattr(module, "spread", lambda call, todo, *rest: ran.extend(todo) or spread(call, todo, *rest))
+    assert main(call) == 0 and json.loads(file.read_text()) == made
+    assert [e.key for e in ran] == [Outcome(**made["episodes"][0]).key]
+
+
+def test_a_file_of_wordings_is_scored(tmp_path):
+    wordings, file = tmp_path / "mine.yaml", tmp_path / "scores.json"
+    wordings.write_text('reach: ["lay a hand upon the {o}"]\n')
+    assert main(["eval", "--task", "reach,push", "--policy", "hold", "--episodes", "1", "--jobs", "1", "--json",
+                 str(file), "--wordings", str(wordings)]) == 0
+    made = json.loads(file.read_text())
+    assert list(made["conditions"]) == ["wordings"] and list(made["families"]) == ["reach"]
+    assert made["episodes"][0]["instruction"].startswith("lay a hand upon the ")
+    assert made["wordings"].startswith("mine.yaml@")
 
 
 class Faulty(HoldPolicy):

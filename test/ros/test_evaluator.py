@@ -48,7 +48,7 @@ def test_a_recorded_episode_ends_alike_on_both_paths(tmp_path, task, seed):
     file = str(tmp_path / "recording.npz")
     replay.save(file)
     through_ros = list(evaluate_through_ros([Episode(task, seed)], f"replay:{file}"))
-    made = agreement(through_ros, {(task, seed): in_process})
+    made = agreement(through_ros, {in_process.key: in_process})
     assert (made["same"], made["same_moment"]) == (1, 1), made["differences"]
     assert through_ros[0].distance == pytest.approx(in_process.distance)
 

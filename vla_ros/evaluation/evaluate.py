@@ -6,16 +6,18 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from vla_ros.bringup import THREADS
 from vla_ros.errors import SimulationError
-from vla_ros.evaluation.rollout import Outcome, run_episode
+from vla_ros.evaluation.conditions import PLAIN, fitting, make_setting
+from vla_ros.evaluation.rollout import Hook, Outcome, run_setting
+from vla_ros.evaluation.scenes import Templates
 from vla_ros.policies import open_policy
 from vla_ros.policy import Policy
 from vla_ros.profile import load_profile
@@ -26,24 +28,56 @@ from vla_ros.sim.world import World
 
 @dataclass(frozen=True)
 class Episode:
-    """What to run: a task and the seed of its layout."""
+    """What to run: a task, the seed of its layout, and what is changed about it."""
 
     task: str
     seed: int
+    condition: str = PLAIN
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        return self.task, self.seed, self.condition
 
 
-def episodes(tasks: Sequence[str], count: int, first: int) -> list[Episode]:
-    """`count` seeds from `first` on for each task, interleaved, so that an interrupted run says something of each."""
-    return [Episode(task, seed) for seed in range(first, first + count) for task in tasks]
+@dataclass(frozen=True)
+class Options:
+    """templates: of the condition 'wordings', None for the shipped ones; thinking: [s] as in run_setting."""
+
+    templates: Templates = None
+    thinking: float | None = None
 
 
-def evaluate(todo: Sequence[Episode], policy: str, jobs: int) -> Iterator[Outcome]:
-    """Outcomes of `todo` as they come, from `jobs` processes with one thread each.
+USUAL = Options()
 
-    policy: a name of policies.open_policy, or 'oracle'. Raises what a worker raised; ends the workers in any case.
+
+def episodes(tasks: Sequence[str], count: int, first: int, conditions: Sequence[str] = (PLAIN,),
+             templates: Templates = None) -> list[Episode]:
+    """By seed, from `first` on, so that an interrupted run says something of each.
+
+    Plain: `count` seeds for each task; another condition: `count` in all, in turn for the tasks where it makes sense.
+    """
+    made = []
+    for condition in conditions:
+        able = fitting(condition, tasks, templates)
+        if condition == PLAIN:
+            made += [Episode(task, seed) for seed in range(first, first + count) for task in tasks]
+        elif able:
+            made += [Episode(able[i % len(able)], first + i, condition) for i in range(count)]
+    return sorted(made, key=lambda episode: episode.seed)
+
+
+def evaluate(todo: Sequence[Episode], policy: str, jobs: int, options: Options = USUAL) -> Iterator[Outcome]:
+    """Outcomes of `todo` as they come. policy: a name of policies.open_policy, or 'oracle'."""
+    return spread(run, todo, policy, jobs, options)
+
+
+def spread(call: Callable, todo: Sequence[Episode], policy: str, jobs: int, options: Options = USUAL) -> Iterator:
+    """What call(policy, episode, options) returns, as it comes, from `jobs` processes with one thread each.
+
+    Raises what a worker raised; ends the workers in any case.
     """
     with workers(min(jobs, len(todo)) or 1) as pool:
-        futures = [pool.submit(run, policy, episode) for episode in todo]
+        futures = [pool.submit(call, policy, episode, options) for episode in todo]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -79,10 +113,12 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
-def run(policy: str, episode: Episode) -> Outcome:
+def run(policy: str, episode: Episode, options: Options = USUAL, on_step: Hook | None = None) -> Outcome:
     """One episode, in the worker's own world of that robot."""
     world, opened = stage(policy, get_task(episode.task).robot)
-    return run_episode(world, opened, episode.seed, get_task(episode.task))
+    setting = make_setting(episode.task, episode.seed, episode.condition, options.templates)
+    outcome = run_setting(world, opened, setting, thinking=options.thinking, on_step=on_step)
+    return replace(outcome, condition=episode.condition)
 
 
 @cache

@@ -14,6 +14,7 @@ from vla_ros.nodes import convert, qos
 from vla_ros.nodes.frames import LinkTree, planar
 from vla_ros.profile import RobotProfile
 from vla_ros.sim.cameras import camera_from_parent, intrinsics, inverse
+from vla_ros.sim.overview import overview
 from vla_ros.sim.world import World
 
 try:
@@ -22,7 +23,6 @@ except ImportError:  # ROS 2 from PyPI lacks it, until `make` has built third_pa
     TFMessage = None
 
 OVERVIEW = "overview"
-OVERVIEW_FOV = 45.0  # [deg]
 
 
 class SimTopics:
@@ -77,8 +77,7 @@ class SimTopics:
 
     def overview(self, world: World, stamp: int, width: int, height: int) -> None:
         """A view for people; policies do not read it."""
-        eye, target = overview_place(world)
-        image = world.render(width, height, eye, target, OVERVIEW_FOV)
+        image = overview(world, width, height)
         self._images[OVERVIEW].publish(convert.image_message(image, stamp, OVERVIEW))
 
     def task_state(self, world: World, stamp: int, episode: int) -> None:
@@ -116,11 +115,3 @@ def description_of(profile: RobotProfile) -> str:
 def optical(camera: str) -> str:
     """The frame of a camera's images: x right, y down, z forward (REP-103)."""
     return f"{camera}_optical_frame"
-
-
-def overview_place(world: World) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """eye and target [m] in the world frame: aside of the arm's table, or behind the place where the base began."""
-    if world.profile.kind == "arm":
-        return (1.25, -0.85, 0.80), (0.40, 0.0, 0.12)
-    start = planar(*world.scene.start)
-    return (tuple((start @ point)[:3].tolist()) for point in ((-2.2, 1.2, 2.2, 1.0), (1.2, 0.0, 0.2, 1.0)))
