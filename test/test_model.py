@@ -120,7 +120,7 @@ def test_special_tokens_cannot_be_typed():
 
 
 def observation(instruction="touch the red cube", image=None) -> Observation:
-    image = np.full((96, 96, 3), 120, np.uint8) if image is None else image
+    image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8) if image is None else image
     joints = JointState(dict.fromkeys(PANDA.joints, 0.0), {}, 5)
     return Observation({"front": image}, joints, instruction, {"joints": 5, "front": 7},
                        ee_pose=Pose(np.array([0.5, 0.0, 0.2]), np.eye(3)), gripper=0.04)
@@ -165,6 +165,19 @@ def test_absent_objects_are_refused_until_seen_once():
 def test_images_of_another_size_are_an_error(image):
     with pytest.raises(ObservationError, match="96 x 96"):
         policy().infer(observation(image=image))
+
+
+@pytest.mark.parametrize("shade", [0, 130, 255])
+def test_an_image_that_shows_nothing_is_an_error(shade):
+    blank = np.full((96, 96, 3), shade, np.uint8)
+    blank[::2] += 5 if shade < 250 else 0
+    with pytest.raises(ObservationError, match="shows nothing"):
+        policy().infer(observation(image=blank))
+
+
+def test_it_says_where_it_looks():
+    (look,) = policy().infer(observation()).looks
+    assert look.name == "target" and 0 <= look.confidence <= 1 and -8 <= min(look.u, look.v) <= max(look.u, look.v) < 104
 
 
 def test_a_checkpoint_for_another_robot_is_an_error():

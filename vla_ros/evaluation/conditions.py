@@ -37,13 +37,8 @@ class Condition:
     rated: bool = True
 
 
-@cache
-def has_target(task: str) -> bool:
-    return TASKS[task].layout(np.random.default_rng(0)).target >= 0
-
-
 def on_arm(task: str) -> bool:
-    """Whether the robot has families that can follow, and was trained without the held-out pairs."""
+    """Whether the robot has families that can follow."""
     return TASKS[task].robot == TASKS[scenes.FOLLOWING[0]].robot
 
 
@@ -53,10 +48,6 @@ def plain(setting, rng, templates):
 
 def wordings(setting, rng, templates):
     return with_scene(setting, scenes.worded(setting.scene, setting.task.name, rng, templates))
-
-
-def pairs(setting, rng, templates):
-    return with_scene(setting, scenes.unseen_pair(setting.scene, setting.task.name, rng))
 
 
 def distractors(setting, rng, templates):
@@ -103,19 +94,16 @@ def blind(setting, rng, templates, pictures: str):
 CONDITIONS: dict[str, Condition] = {
     PLAIN: Condition("nothing is changed", plain),
     WORDINGS: Condition("templates that training never used", wordings),
-    "pairs": Condition("the target has a colour that training never showed on its shape", pairs,
-                       lambda task: on_arm(task) and has_target(task)),
-    "distractors": Condition("as many objects as there are room for, like the target in colour or shape", distractors,
-                             has_target),
+    "distractors": Condition("as many objects as there are room for, like the target in colour or shape", distractors),
     "camera": Condition("cameras moved by up to 3 cm and 5 degrees", camera),
     "light": Condition("another light, and another colour and texture below the objects", light),
     **{f"latency-{ms}": Condition(f"the world goes on while the model thinks, and {ms} ms more",
                                   partial(latency, milliseconds=ms)) for ms in LATENCIES},
-    "absent": Condition("the object named is not there: right is to refuse", absent, has_target),
+    "absent": Condition("the object named is not there: right is to refuse", absent),
     "impossible": Condition("it cannot be done: right is to refuse", impossible),
     "changed": Condition("after one second, other words: right is to do what they say", changed, on_arm, rated=False),
     "shuffled": Condition("the words of another family, judged by the layout's own goal: what language is worth",
-                          shuffled, has_target, rated=False),
+                          shuffled, rated=False),
     "frozen": Condition("the cameras repeat their first picture: right is to refuse, or not to move",
                         partial(blind, pictures=FROZEN), rated=False),
     "black": Condition("the cameras are black: right is to refuse, or not to move", partial(blind, pictures=BLACK),

@@ -17,9 +17,10 @@ from vla_ros.profile import RobotProfile
 from vla_ros.spec import ActionSpec, require_compatible
 from vla_ros.tokens import UniformBins
 from vla_ros.transforms import QuantileNormaliser
-from vla_ros.types import ActionChunk, Observation
+from vla_ros.types import ActionChunk, Look, Observation
 
 SURE_ABSENT = 0.5  # probability of 'not there' from which on it refuses
+BLANK = 12  # [0..255] an image whose values differ by less shows nothing
 
 
 def shipped_checkpoint(robot: str) -> Path:
@@ -87,9 +88,10 @@ class NativePolicy:
         bins = logits.argmax(-1).numpy().reshape(self.spec.horizon, self.spec.dim)
         values = self.actions.unnormalise(self.bins.decode(bins))
         lap("decode")
-        said = f"I look at ({point[0]:.0f}, {point[1]:.0f}) px in '{self.cameras[0]}'"
+        look = Look("target", float(point[0]), float(point[1]), float(probabilities[:-1].max()))
+        said = f"I look at ({look.u:.0f}, {look.v:.0f}) px in '{self.cameras[0]}'"
         return ActionChunk(values, self.spec, observation.stamp, tokens=bins + ACTIONS, confidence=1 - absent,
-                           text=said, timings=timings)
+                           text=said, timings=timings, looks=(look,))
 
     def _read(self, instruction: str) -> tuple[list[int], str]:
         """Token ids of an instruction, or why it cannot be read."""
@@ -113,4 +115,6 @@ class NativePolicy:
         if image is None or image.shape != (size, size, 3):
             have = {n: i.shape for n, i in observation.images.items()}
             raise ObservationError("size", f"the model reads camera '{name}' of {size} x {size} px, got {have}")
+        if int(image.max()) - int(image.min()) < BLANK:
+            raise ObservationError("blank", f"the image of camera '{name}' shows nothing")
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
