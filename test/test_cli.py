@@ -70,7 +70,7 @@ def test_an_unknown_command_suggests_the_nearest(capsys):
     (["--json", "/proc/no/such/folder/out.json"], ["/proc/no/such/folder"]),
     (["--policy", "oracle", "--through", "ros"], ["oracle", "inprocess"]),
     (["--conditions", "plain,camrea"], ["camrea", "did you mean 'camera'", "latency-200"]),
-    (["--conditions", "pairs", "--task", "drive"], ["pairs", "drive"]),
+    (["--conditions", "changed", "--task", "drive"], ["changed", "drive"]),
     (["--conditions", "light", "--through", "ros"], ["plain", "inprocess"]),
     (["--wordings", "no/such/file.yaml"], ["no/such/file.yaml"]),
     (["--conditions", "plain", "--wordings", "{wordings}"], ["--wordings", "condition wordings"]),

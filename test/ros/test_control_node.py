@@ -69,11 +69,16 @@ class Robot:
         self.bench.until(lambda: len(self.statuses) >= before + count, "statuses", meanwhile or self.measure)
 
     def moving(self):
-        """In the middle of a chunk."""
+        """In the middle of a chunk. On a busy machine one may run out before its status is heard: another follows."""
         self.say("go")
         self.offer()
-        self.until_status("state", ControlStatus.EXECUTING)
+        self.until_status("state", ControlStatus.EXECUTING, self._keep_moving)
         return self
+
+    def _keep_moving(self):
+        self.measure()
+        if self.statuses[-1].state == ControlStatus.HOLDING:
+            self.offer()
 
 
 def heights(commands):
