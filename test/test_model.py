@@ -177,7 +177,8 @@ def test_an_image_that_shows_nothing_is_an_error(shade):
 
 def test_it_says_where_it_looks():
     (look,) = policy().infer(observation()).looks
-    assert look.name == "target" and 0 <= look.confidence <= 1 and -8 <= min(look.u, look.v) <= max(look.u, look.v) < 104
+    assert look.name == "target" and 0 <= look.confidence <= 1
+    assert -8 <= min(look.u, look.v) <= max(look.u, look.v) < 104  # an offset may point a patch beyond the border
 
 
 def test_a_checkpoint_for_another_robot_is_an_error():
