@@ -7,7 +7,7 @@ pytest.importorskip("vla_ros.msg", reason="needs ROS 2 and the interfaces: run `
 
 from vla_ros.msg import ActionChunk, TaskState  # noqa: E402
 
-from vla_ros.evaluation.evaluate import Episode  # noqa: E402
+from vla_ros.evaluation.evaluate import Episode, evaluate  # noqa: E402
 from vla_ros.evaluation.rollout import run_episode  # noqa: E402
 from vla_ros.evaluation.scores import agreement  # noqa: E402
 from vla_ros.nodes import convert  # noqa: E402
@@ -51,6 +51,15 @@ def test_a_recorded_episode_ends_alike_on_both_paths(tmp_path, task, seed):
     made = agreement(through_ros, {in_process.key: in_process})
     assert (made["same"], made["same_moment"]) == (1, 1), made["differences"]
     assert through_ros[0].distance == pytest.approx(in_process.distance)
+
+
+def test_the_shipped_models_do_what_they_are_told_on_both_paths():
+    """Cameras, words, model, commands and physics in a loop: most episodes succeed, and all end alike."""
+    todo = [Episode(task, seed) for task, seed in (("reach", 0), ("reach", 1), ("drive", 0))]
+    in_process = {o.key: o for o in evaluate(todo, "native", jobs=1)}
+    made = agreement(through_ros := list(evaluate_through_ros(todo, "native")), in_process)
+    assert (made["same"], made["same_moment"]) == (3, 3), made["differences"]
+    assert sum(o.success for o in through_ros) >= 2
 
 
 def test_a_recording_that_ends_too_soon_is_a_refusal_on_both_paths(tmp_path):

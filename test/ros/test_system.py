@@ -217,10 +217,15 @@ def test_nodes_do_not_outlive_a_killed_parent():
 
 
 def test_a_node_that_dies_brings_the_system_down_by_name():
-    with pytest.raises(ProcessError, match=r"policy_node ended with exit code 2: .*no recording missing\.npz"):
+    with pytest.raises(ProcessError, match=r"policy_node ended with exit code 2: .*no recording missing\.npz") as wrong:
         with System(robot_system(policy="replay:missing.npz"), domain=free_domain()) as running:
             running.wait_ready(READY)
-    assert running.processes == []
+    assert running.processes == [] and wrong.value.exit_code == 2, "the user's mistake, as from every command"
+    with pytest.raises(ProcessError, match="was ended by SIGKILL") as caught:
+        with System(robot_system(policy="hold"), domain=free_domain()) as running:
+            running.processes[0].signal(signal.SIGKILL)
+            running.wait_ready(READY)
+    assert caught.value.exit_code == 1
 
 
 def test_a_client_says_who_is_not_ready():

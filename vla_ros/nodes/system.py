@@ -19,9 +19,11 @@ TAIL = 15  # lines of output that are kept of each
 
 
 class ProcessError(VlaError):
-    """A process of the system ended by itself."""
+    """A process of the system ended by itself. exit_code: 2 when that of the process said that its input was wrong."""
 
-    exit_code = 1
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.exit_code = 2 if code == VlaError.exit_code else 1
 
 
 class Running:
@@ -98,7 +100,7 @@ class System:
                 code = running.child.returncode
                 how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
                 last = next((line for line in reversed(running.tail) if line.strip()), "no output")
-                raise ProcessError(f"{running.name} {how}: {last}")
+                raise ProcessError(f"{running.name} {how}: {last}", code)
 
     def wait_ready(self, timeout: float = 60.0, watch: Callable[[], None] | None = None) -> None:
         """Returns when every node is ready; raises ProcessError or NoSystemError. watch: called often, may raise."""
