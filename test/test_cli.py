@@ -109,7 +109,7 @@ def torn(file):
     (None, ["what?", "--camera", "front"], ["--camera", "--image"]),
     (None, ["what?", "--robot", "pandas"], ["pandas", "did you mean 'panda'"]),
     (None, ["what?", "--policy", "hodl"], ["hodl", "native"]),
-    (None, ["what?", "--policy", "hold"], ["policy 'hold' answers no questions", "native"]),
+    (None, ["what?", "--policy", "hold"], ["policy 'hold' answers no questions", "none that ships"]),
     (None, [], ["question"])], ids=str)
 def test_bad_input_to_ask(capsys, monkeypatch, picture, spoil, argv, words):
     if spoil:
