@@ -13,7 +13,7 @@ from vla_ros.nodes.inferring import JOINTS, Inferring
 from vla_ros.policies.hold import HoldPolicy
 
 MS = 1_000_000
-BLACK = np.zeros((96, 96, 3), np.uint8)
+BLACK = np.zeros((PANDA.cameras["front"].height, PANDA.cameras["front"].width, 3), np.uint8)
 
 
 class Spy(HoldPolicy):
