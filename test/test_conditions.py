@@ -140,6 +140,19 @@ class Refusing(HoldPolicy):
                            confidence=self.confidence)
 
 
+class Creeping(HoldPolicy):
+    """Keeps what it was shown, and moves too little to tell by a picture that something is wrong."""
+
+    def reset(self):
+        self.seen = []
+
+    def infer(self, observation):
+        self.seen.append(observation)
+        moving = np.zeros((self.spec.horizon, self.spec.dim))
+        moving[:, 0] = 0.001
+        return ActionChunk(moving, self.spec, observation.stamp)
+
+
 @pytest.fixture(scope="module")
 def arm():
     return MockWorld(PANDA, cameras=("front",))
@@ -151,8 +164,8 @@ def arm():
     ("absent", Refusing, "refused", True), ("absent", OraclePolicy, "answered", False),
     ("absent", HoldPolicy, "answered", False), ("impossible", Refusing, "refused", True),
     ("frozen", Refusing, "refused", True), ("frozen", HoldPolicy, "still", True),
-    ("frozen", OraclePolicy, "moved", False),
-    ("black", HoldPolicy, "still", True), ("black", OraclePolicy, "moved", False),
+    ("frozen", OraclePolicy, "fault", True), ("frozen", Creeping, "moved", False),
+    ("black", HoldPolicy, "still", True), ("black", OraclePolicy, "fault", True),
     ("changed", OraclePolicy, "success", True), ("changed", HoldPolicy, "time", False),
     ("shuffled", OraclePolicy, "success", True)])
 def test_what_counts_as_right(arm, condition, policy, ending, right):
@@ -169,28 +182,17 @@ def test_the_confidence_is_that_of_the_first_answer(arm):
 
 def test_without_sight_the_distance_is_what_it_moved(arm):
     oracle = run_setting(arm, OraclePolicy(arm), setting("black"))
-    assert oracle.distance > MOVED and oracle.seconds == pytest.approx(WATCHED)
+    assert oracle.distance > MOVED and oracle.seconds < WATCHED and "repeats one picture" in oracle.detail
+    creeping = run_setting(arm, Creeping(PANDA), setting("black"))
+    assert creeping.distance > MOVED and creeping.seconds == pytest.approx(WATCHED)
     assert run_setting(arm, HoldPolicy(PANDA), setting("black")).distance < 1e-4
     base = MockWorld(HUSKY, cameras=("front",))
     assert run_setting(base, OraclePolicy(base), setting("black", "drive")).distance > MOVED
 
 
-class Seeing(HoldPolicy):
-    """Keeps what it was shown."""
-
-    def reset(self):
-        self.seen = []
-
-    def infer(self, observation):
-        self.seen.append(observation)
-        moving = np.zeros((self.spec.horizon, self.spec.dim))
-        moving[:, 0] = 0.02
-        return ActionChunk(moving, self.spec, observation.stamp)
-
-
 def test_black_and_frozen_pictures_have_true_stamps_and_joints(arm):
     for condition in ("black", "frozen"):
-        policy = Seeing(PANDA)
+        policy = Creeping(PANDA)
         run_setting(arm, policy, setting(condition))
         pictures = [o.images["front"] for o in policy.seen]
         assert len(pictures) > 3 and all((p == pictures[0]).all() for p in pictures)
@@ -200,7 +202,7 @@ def test_black_and_frozen_pictures_have_true_stamps_and_joints(arm):
 
 
 def test_changed_words_reach_the_policy_at_once_and_the_score_begins_anew(arm):
-    made, policy = setting("changed"), Seeing(PANDA)
+    made, policy = setting("changed"), Creeping(PANDA)
     run_setting(arm, policy, made)
     words = {o.stamp / 1e9: o.instruction for o in policy.seen}
     assert words[made.change.after] == made.change.scene.instruction
@@ -219,7 +221,7 @@ def test_success_before_the_words_change_does_not_count(arm):
 @pytest.mark.parametrize("milliseconds", [0, 100, 200, 400])
 def test_answers_come_late_by_thinking_and_latency(arm, milliseconds):
     """Until the first arrives nothing moves; the next question waits for it, and for the steps in force."""
-    policy = Seeing(PANDA)
+    policy = Creeping(PANDA)
     world, moves = arm, []
     made = setting(f"latency-{milliseconds}")
     run_setting(world, policy, made, thinking=THINKING, on_step=lambda w, tick: moves.append((w.stamp, tick.step)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.kinematics import ArmKinematics
-from vla_ros.observing import PROPRIOCEPTION, Observer, check_times, proprioception
+from vla_ros.observing import PROPRIOCEPTION, REPEATED, Observer, Pictures, check_times, proprioception
 
 SECOND = 1_000_000_000
 AGE, SKEW = PANDA.max_observation_age, PANDA.max_skew
@@ -79,3 +79,34 @@ def test_joint_states_without_the_arms_joints_are_refused():
     state = joint_state(HUSKY)
     with pytest.raises(ActionError, match="joint states lack panda_joint1"):
         Observer(PANDA).observation({}, {}, state, "touch the red cube")
+
+
+def seen(image: np.ndarray, turned: float):
+    """A picture, and the first joint turned from home [rad]."""
+    q = np.array(PANDA.home) + [turned, *[0.0] * 6]
+    return replace(observation(PANDA), images={"front": image}, joints=joint_state(PANDA, q=q))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.floats(-0.5, 0.5)), min_size=1, max_size=12))
+def test_a_picture_is_refused_once_the_joints_left_where_it_was_new(steps):
+    """Against the plain rule: the same picture as ever since, and a joint further off than REPEATED."""
+    pictures, newest, since = Pictures(), None, 0.0
+    for shade, turned in steps:
+        if shade != newest:
+            newest, since = shade, turned
+        shown = seen(np.full((96, 96, 3), shade, np.uint8), turned)
+        if abs(abs(turned - since) - REPEATED) < 1e-6:
+            continue
+        if abs(turned - since) > REPEATED:
+            with pytest.raises(ObservationError, match="camera 'front' repeats one picture") as caught:
+                pictures.check(shown)
+            assert caught.value.reason == "frozen"
+        else:
+            pictures.check(shown)
+
+
+def test_pictures_of_another_episode_say_nothing():
+    pictures, image = Pictures(), np.zeros((96, 96, 3), np.uint8)
+    pictures.check(seen(image, 0.0))
+    pictures.reset()
+    pictures.check(seen(image, 0.4))

@@ -11,6 +11,8 @@ from vla_ros.kinematics import ArmKinematics, base_twist, gripper_gap
 from vla_ros.profile import RobotProfile
 from vla_ros.types import JointState, Observation
 
+REPEATED = 0.15  # [rad] of any joint, over which a camera's picture cannot stay the same
+
 
 class Observer:
     """Builds observations for one robot profile."""
@@ -37,6 +39,34 @@ class Observer:
         if image.shape != expected or image.dtype != np.uint8:
             raise ObservationError("size", f"camera '{name}' gives {image.dtype} {image.shape}, "
                                            f"the robot profile says uint8 {expected}")
+
+
+class Pictures:
+    """Notices a camera that repeats one picture while the robot moves: new stamps do not make new pixels.
+
+    Where the robot is out of view a picture without noise may stay the same for a while: in 200 episodes of the
+    simulator never over more than 0.08 rad.
+    """
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self) -> None:
+        """Another robot, world or episode: what was seen before says nothing."""
+        self._since: dict[str, tuple[np.ndarray, Mapping[str, float]]] = {}  # picture, and the joints when it was new
+
+    def check(self, observation: Observation) -> None:
+        """Raises ObservationError for a picture that has not changed since the joints were elsewhere."""
+        joints = observation.joints.positions
+        for name, image in observation.images.items():
+            picture, before = self._since.get(name, (None, {}))
+            if picture is None or not np.array_equal(picture, image):
+                self._since[name] = image, joints
+                continue
+            moved = max((abs(joints[joint] - value) for joint, value in before.items() if joint in joints), default=0.0)
+            if moved > REPEATED:
+                raise ObservationError("frozen", f"camera '{name}' repeats one picture while the joints moved by "
+                                                 f"{moved:.2f} rad")
 
 
 def check_times(profile: RobotProfile, stamps: Mapping[str, int], now: int) -> None:

@@ -104,7 +104,7 @@ CONDITIONS: dict[str, Condition] = {
     "changed": Condition("after one second, other words: right is to do what they say", changed, on_arm, rated=False),
     "shuffled": Condition("the words of another family, judged by the layout's own goal: what language is worth",
                           shuffled, rated=False),
-    "frozen": Condition("the cameras repeat their first picture: right is to refuse, or not to move",
+    "frozen": Condition("the cameras repeat their first picture: right is to end by refusing it, or not to move",
                         partial(blind, pictures=FROZEN), rated=False),
     "black": Condition("the cameras are black: right is to refuse, or not to move", partial(blind, pictures=BLACK),
                        rated=False),

@@ -11,6 +11,7 @@ from vla_ros.control import Controller, Tick
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.evaluation.asking import Asking
 from vla_ros.evaluation.setting import BLACK, DONE, FROZEN, REFUSED, STILL, Setting
+from vla_ros.observing import Pictures
 from vla_ros.policy import Policy
 from vla_ros.sim.tasks import Task
 from vla_ros.sim.world import World, WorldState
@@ -75,7 +76,7 @@ class Rollout:
         self.controller = controller or Controller(world.profile)
         self.asking = Asking(policy.infer, self.observe, execute_steps * world.profile.ticks_per_step,
                              setting.latency, thinking)
-        self.begin, self.first, self.confidence = world.state, None, None
+        self.begin, self.first, self.confidence, self.pictures = world.state, None, None, Pictures()
 
     def run(self, on_step: Hook | None = None) -> Outcome:
         self.policy.reset()
@@ -126,7 +127,12 @@ class Rollout:
         self.asking.forget()
 
     def observe(self) -> Observation:
-        """What the cameras deliver under this setting."""
+        """What the cameras deliver under this setting. Raises ObservationError for what must not be acted on."""
+        delivered = self._delivered()
+        self.pictures.check(delivered)
+        return delivered
+
+    def _delivered(self) -> Observation:
         seen = self.world.observe()
         if self.setting.pictures == BLACK:
             return replace(seen, images={name: np.zeros_like(image) for name, image in seen.images.items()})
@@ -141,7 +147,7 @@ class Rollout:
             right = ending == "refused"
         if self.setting.right == STILL:
             distance = displacement(self.begin, self.world.state)
-            right = ending == "refused" or distance < MOVED
+            right = ending in ("refused", "fault") or distance < MOVED
             ending = ending if ending != "time" else "still" if right else "moved"
         return Outcome(self.setting.task.name, self.setting.scene.seed, self.world.scene.instruction, bool(right),
                        ending, self.world.stamp / 1e9, distance, detail, confidence=self.confidence)

@@ -19,7 +19,7 @@ from vla_ros.errors import ActionError, ObservationError, UnknownNameError
 from vla_ros.nodes.pairing import Pairing, Part
 from vla_ros.nodes.states import FAILED, REFUSED, RUNNING, STALE, WAITING
 from vla_ros.nodes.statistics import Stages, Window
-from vla_ros.observing import Observer, check_times
+from vla_ros.observing import Observer, Pictures, check_times
 from vla_ros.policy import Policy
 from vla_ros.profile import RobotProfile
 from vla_ros.types import ActionChunk, JointState, Observation
@@ -74,6 +74,7 @@ class Inferring:
         self.chunks = 0
         self.seconds, self.stages = Window(100), Stages()
         self._image, self._now, self._observer = image, now, Observer(profile)
+        self._pictures = Pictures()
         self._bar, self._barred = barred, ""
         self._pairing = Pairing([*policy.cameras, JOINTS])
         self._lock, self.turn = threading.Lock(), threading.Lock()
@@ -159,7 +160,9 @@ class Inferring:
         with self.turn:
             if self._reset_for != job.episode:
                 self.policy.reset()
+                self._pictures.reset()
                 self._reset_for = job.episode
+            self._pictures.check(observation)
             return self.policy.infer(observation)
 
     def _turn_down(self, job: Job) -> ActionChunk | None:
