@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,25 @@ class Appearance:
 
 
 PLAIN = Appearance()
+SHIFT, TURN = 0.03, np.radians(5.0)  # [m], [rad] that a camera is displaced at most
+
+
+def displaced(rng: np.random.Generator, look: Appearance = PLAIN) -> Appearance:
+    """Every camera moved and turned at random, by up to SHIFT and TURN."""
+    return replace(look, shift=random_vector(rng, SHIFT), turn=random_vector(rng, TURN))
+
+
+def lit(rng: np.random.Generator, look: Appearance = PLAIN) -> Appearance:
+    """Another light, and another colour and pattern of what things stand on."""
+    return replace(look, light=(*rng.uniform(-1.5, 1.5, 2).tolist(), 2.0), light_colour=tuple(rng.uniform(0.8, 1, 3)),
+                   ambient=rng.uniform(0.4, 0.7), diffuse=rng.uniform(0.2, 0.6),
+                   surface=tuple(rng.uniform(0.5, 0.95) * rng.uniform(0.8, 1, 3)), texture=int(rng.integers(2**31)))
+
+
+def random_vector(rng: np.random.Generator, longest: float) -> Vector:
+    """Of a random direction, and a length up to `longest`."""
+    direction = rng.normal(size=3)
+    return tuple((rng.uniform(0, longest) * direction / np.linalg.norm(direction)).tolist())
 
 
 def rotation(vector: Vector) -> np.ndarray:

@@ -80,13 +80,19 @@ class BulletWorld(EpisodeWorld):
         return any(c[8] < TOUCH and self._robot.touches(c) for c in contacts)
 
     def observe(self) -> Observation:
-        images = {name: self._camera_image(camera) for name, camera in self._cameras.items()}
+        images = {name: self._sensed(self._camera_image(camera)) for name, camera in self._cameras.items()}
         return self._observer.observation(images, dict.fromkeys(images, self.stamp), self.joints(),
                                           self.scene.instruction)
 
     def _camera_image(self, camera: Camera) -> np.ndarray:
         view = camera_from_parent(camera) @ inverse(self.mounting(camera))
         return self._image(view, camera.width, camera.height, camera.fov_deg)[0]
+
+    def _sensed(self, image: np.ndarray) -> np.ndarray:
+        """With a sensor's noise of one grey level, the same at the same moment of an episode: no camera delivers the
+        same picture twice, so one that does has stopped."""
+        noise = np.random.default_rng([self.scene.seed, self._tick]).integers(0, 2, image.shape, np.uint8)
+        return image ^ noise
 
     def render(self, width: int, height: int, eye, target, fov: float) -> np.ndarray:
         """uint8 (height, width, 3) seen from `eye` towards `target` [m], world frame; fov vertical [deg]."""

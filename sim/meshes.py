@@ -49,26 +49,58 @@ def urdf_file(path: Path, visuals: str):
         yield file.name
 
 
-@cache
-def cylinder_mesh() -> dict:
-    """A closed cylinder of unit diameter and height about the origin, as arguments of createVisualShape.
+class Mesh:
+    """Collects convex faces; every face has vertices of its own, so that each is lit by its own normals."""
 
-    Every face has vertices of its own, so that each is lit by its own normal.
-    """
-    angles = np.linspace(0, 2 * np.pi, SIDES, endpoint=False)
-    rim = np.stack([np.cos(angles), np.sin(angles)], 1) / 2
-    vertices, normals, indices = [], [], []
+    def __init__(self):
+        self.vertices: list[list[float]] = []
+        self.normals: list[list[float]] = []
+        self.indices: list[int] = []
 
-    def face(points, normals_of_points):
-        first = len(vertices)
-        vertices.extend([list(map(float, p)) for p in points])
-        normals.extend([list(map(float, n)) for n in normals_of_points])
+    def face(self, points, normals) -> None:
+        """A convex polygon of points (P, 3), counter-clockwise from outside, with a normal each."""
+        first = len(self.vertices)
+        self.vertices += np.asarray(points, float).tolist()
+        self.normals += np.asarray(normals, float).tolist()
         for k in range(1, len(points) - 1):
-            indices.extend([first, first + k, first + k + 1])
+            self.indices += [first, first + k, first + k + 1]
 
-    for a, b in zip(rim, np.roll(rim, -1, axis=0), strict=True):
-        na, nb = (*a * 2, 0.0), (*b * 2, 0.0)
-        face([(*a, -0.5), (*b, -0.5), (*b, 0.5), (*a, 0.5)], [na, nb, nb, na])
-    face([(*p, 0.5) for p in rim], [(0, 0, 1)] * SIDES)
-    face([(*p, -0.5) for p in rim[::-1]], [(0, 0, -1)] * SIDES)
-    return {"vertices": vertices, "normals": normals, "indices": indices, "uvs": [[0.0, 0.0]] * len(vertices)}
+    def arguments(self) -> dict:
+        """Of createVisualShape."""
+        return {"vertices": self.vertices, "normals": self.normals, "indices": self.indices,
+                "uvs": [[0.0, 0.0]] * len(self.vertices)}
+
+
+def rims(top: float) -> tuple[np.ndarray, np.ndarray]:
+    """(SIDES, 3) each: the lower rim, of unit diameter, and the upper one, `top` times as wide, unit height apart."""
+    angles = np.linspace(0, 2 * np.pi, SIDES, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1) / 2
+    return circle - [0, 0, 0.5], circle * top + [0, 0, 0.5]
+
+
+@cache
+def frustum_mesh(top: float = 1.0) -> dict:
+    """A closed truncated cone between rims(top), as arguments of createVisualShape; top 1: a cylinder."""
+    low, high = rims(top)
+    outward = low * [2, 2, 0] + [0, 0, (1 - top) / 2]
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    mesh = Mesh()
+    for k in range(SIDES):
+        n = (k + 1) % SIDES
+        mesh.face([low[k], low[n], high[n], high[k]], outward[[k, n, n, k]])
+    mesh.face(high, [(0, 0, 1)] * SIDES)
+    mesh.face(low[::-1], [(0, 0, -1)] * SIDES)
+    return mesh.arguments()
+
+
+def boxes_mesh(boxes: list[tuple[np.ndarray, np.ndarray]]) -> dict:
+    """Boxes given by centre (3,) and half extents (3,), as arguments of createVisualShape."""
+    mesh = Mesh()
+    for centre, half in boxes:
+        for axis in range(3):
+            for sign in (-1, 1):
+                corners = np.zeros((4, 3))
+                corners[:, axis] = sign
+                corners[:, [(axis + 1) % 3, (axis + 2) % 3]] = [(-1, -1), (1, -1), (1, 1), (-1, 1)][::sign]
+                mesh.face(centre + corners * half, [np.eye(3)[axis] * sign] * 4)
+    return mesh.arguments()

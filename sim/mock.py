@@ -16,8 +16,9 @@ from vla_ros.sim import motion
 from vla_ros.sim.cameras import rigid
 from vla_ros.sim.drawing import draw_scene
 from vla_ros.sim.episode import EpisodeWorld
+from vla_ros.sim.motion import Solids
 from vla_ros.sim.tasks import Task
-from vla_ros.sim.world import SHAPES, Scene, WorldState, half_height
+from vla_ros.sim.world import CONTAINERS, SHAPES, Scene, WorldState
 from vla_ros.types import Command, JointCommand, JointState, Observation, TwistCommand
 
 FINGER_SPEED = 0.4  # [m/s] of the gap
@@ -36,8 +37,9 @@ class MockWorld(EpisodeWorld):
     def _build(self, scene: Scene) -> None:
         shapes = np.array([SHAPES.index(o.shape) for o in scene.objects], dtype=int)
         sizes = np.array([o.size for o in scene.objects])
-        self._things = Things(np.array([o.position for o in scene.objects]), sizes, half_height(shapes, sizes),
-                              np.array([o.yaw for o in scene.objects]))
+        self._things = Things(np.array([o.position for o in scene.objects]), Solids.of(shapes, sizes),
+                              np.array([o.yaw for o in scene.objects]),
+                              np.array([o.shape in CONTAINERS for o in scene.objects]))
         self._robot.place(scene.start)
 
     def step(self, command: Command | None) -> None:
@@ -71,12 +73,19 @@ class MockWorld(EpisodeWorld):
 
 @dataclass
 class Things:
-    """The objects: centres (M, 3), sizes, half heights (M,) [m], yaws (M,) [rad]."""
+    """The objects: centres (M, 3) [m], what they are (M), yaws (M,) [rad], fixed (M,) bool: they do not move."""
 
     centres: np.ndarray
-    sizes: np.ndarray
-    half_heights: np.ndarray
+    solids: Solids
     yaws: np.ndarray
+    fixed: np.ndarray
+
+    def rest_heights(self) -> np.ndarray:
+        """(M,) [m] heights of the centres on the highest thing that each is over, a carrier or the table."""
+        rows = Solids(**{name: value[:, None] for name, value in vars(self.solids).items()})
+        on_each = rows.rest_height(self.centres[:, None], self.centres[None], self.solids)  # (M, M)
+        np.fill_diagonal(on_each, self.solids.half_height)
+        return on_each.max(axis=1)
 
 
 @dataclass
@@ -105,30 +114,31 @@ class MockArm:
         fingers = self.profile.gripper.joints
         if any(f in targets for f in fingers):
             self._wanted = sum(targets.get(f, before[f]) for f in fingers)
-        gap = motion.close_fingers(self.gap, self._wanted, ee, things.centres, things.sizes, FINGER_SPEED * dt)
+        gap = motion.close_fingers(self.gap, self._wanted, ee, things.centres, things.solids, FINGER_SPEED * dt)
         gap = float(np.max(gap))
         self._set(before | targets | dict.fromkeys(fingers, gap / 2))
         self.velocities = {j: (self.positions[j] - before[j]) / dt for j in self.positions}
-        things.centres = self._settle(motion.carry(ee, self.ee, np.array(gap), things.centres, things.sizes,
-                                                   things.half_heights), things)
+        moved = motion.carry(ee, self.ee, np.array(gap), things.centres, things.solids)
+        things.centres = np.where(things.fixed[:, None], things.centres, moved)
+        self._settle(things)
 
     def _targets(self, command: Command | None, dt: float) -> dict[str, float]:
         if not isinstance(command, JointCommand):
             return {}
         return dict(command.positions) or {j: self.positions[j] + v * dt for j, v in command.velocities.items()}
 
-    def _settle(self, centres: np.ndarray, things: Things) -> np.ndarray:
-        """What is not held lies on the table."""
-        held = motion.straddles(self.ee, centres) & (np.abs(self.gap - things.sizes) < 1e-3)
-        centres[:, 2] = np.where(held, np.maximum(centres[:, 2], things.half_heights), things.half_heights)
-        return centres
+    def _settle(self, things: Things) -> None:
+        """What is not held lies on what is below it."""
+        held = motion.grasps(self.ee, np.array(self.gap), things.centres, things.solids)
+        rest, z = things.rest_heights(), things.centres[:, 2]
+        things.centres[:, 2] = np.where(things.fixed, z, np.where(held, np.maximum(z, rest), rest))
 
     def touched(self, things: Things) -> np.ndarray:
         """(M,) closed fingertips on or in an object, or open fingers closed around it."""
-        offset = self.ee - things.centres
-        beside = np.hypot(offset[:, 0], offset[:, 1]) < things.sizes / 2 + motion.FINGER + TOUCH
-        low = offset[:, 2] - motion.TIP < things.half_heights + TOUCH
-        held = motion.straddles(self.ee, things.centres) & (self.gap < things.sizes + TOUCH)
+        offset, solids = self.ee - things.centres, things.solids
+        beside = np.hypot(offset[:, 0], offset[:, 1]) < solids.size / 2 + motion.FINGER + TOUCH
+        low = offset[:, 2] - motion.TIP < solids.half_height + TOUCH
+        held = motion.grasps(self.ee, np.array(self.gap), things.centres, solids)
         return held | (beside & low & (self.gap < motion.SHUT))
 
     def measures(self) -> dict:
@@ -174,7 +184,7 @@ class MockBase:
         c, s = np.cos(self.pose[2]), np.sin(self.pose[2])
         local = np.abs(np.stack([c * offset[:, 0] + s * offset[:, 1], c * offset[:, 1] - s * offset[:, 0]], axis=1))
         outside = np.maximum(local - [motion.BUMPER, BASE_SIDE], 0.0)
-        return np.hypot(outside[:, 0], outside[:, 1]) < things.sizes / 2 + TOUCH
+        return np.hypot(outside[:, 0], outside[:, 1]) < things.solids.size / 2 + TOUCH
 
     def measures(self) -> dict:
         return {"base": self.pose.copy(), "twist": self.twist.copy()}

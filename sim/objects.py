@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pybullet_data
 
 from vla_ros.sim.engine import Engine
-from vla_ros.sim.meshes import cylinder_mesh
-from vla_ros.sim.world import COLOURS, CYLINDER_ASPECT, SceneObject
+from vla_ros.sim.meshes import boxes_mesh, frustum_mesh, rims
+from vla_ros.sim.world import COLOURS, CONE_TOP, CONTAINERS, TRAY, SceneObject
 
 TABLE_RGBA = (0.80, 0.76, 0.70, 1.0)
 GROUND_RGBA = (0.62, 0.64, 0.62, 1.0)
@@ -50,27 +51,57 @@ def add_ground(engine: Engine, visuals: str) -> int:
 
 
 def add_object(engine: Engine, thing: SceneObject) -> int:
-    size, rgba = thing.size, (*COLOURS[thing.colour], 1.0)
-    if thing.shape == "cube":
-        half = [size / 2] * 3
-        shape = engine.createCollisionShape(engine.GEOM_BOX, halfExtents=half)
-        look = engine.createVisualShape(engine.GEOM_BOX, halfExtents=half, rgbaColor=rgba)
-        volume = size**3
-    elif thing.shape == "cylinder":
-        height = CYLINDER_ASPECT * size
-        shape = engine.createCollisionShape(engine.GEOM_CYLINDER, radius=size / 2, height=height)
-        look = engine.createVisualShape(engine.GEOM_MESH, meshScale=[size, size, height], rgbaColor=rgba,
-                                        **cylinder_mesh())
-        volume = 0.785 * size**2 * height
-    else:
-        shape = engine.createCollisionShape(engine.GEOM_SPHERE, radius=size / 2)
-        look = engine.createVisualShape(engine.GEOM_SPHERE, radius=size / 2, rgbaColor=rgba)
-        volume = 0.524 * size**3
-    density = DENSITY if size < 0.1 else GROUND_DENSITY
-    body = engine.createMultiBody(density * volume, shape, look, basePosition=thing.position,
+    shape, look, volume = {"cube": cube, "ball": ball, "tray": tray}.get(thing.shape, turned)(engine, thing)
+    density = DENSITY if thing.size < 0.1 else GROUND_DENSITY
+    mass = 0.0 if thing.shape in CONTAINERS else density * volume
+    body = engine.createMultiBody(mass, shape, look, basePosition=thing.position,
                                   baseOrientation=engine.getQuaternionFromEuler([0, 0, thing.yaw]))
     # Rolling friction keeps a ball where it was put; damping ends its rolling once it was pushed.
-    rolling = 0.01 * size if thing.shape == "ball" else 0.0005
+    rolling = 0.01 * thing.size if thing.shape == "ball" else 0.0005
     engine.changeDynamics(body, -1, lateralFriction=0.8, rollingFriction=rolling, spinningFriction=0.002,
                           linearDamping=0.05, angularDamping=0.9 if thing.shape == "ball" else 0.05)
     return body
+
+
+# Each shape gives its collision shape, its visual shape and its volume [m^3].
+
+
+def cube(engine: Engine, thing: SceneObject) -> tuple[int, int, float]:
+    half = [thing.size / 2] * 3
+    look = engine.createVisualShape(engine.GEOM_BOX, halfExtents=half, rgbaColor=rgba(thing))
+    return engine.createCollisionShape(engine.GEOM_BOX, halfExtents=half), look, thing.size**3
+
+
+def ball(engine: Engine, thing: SceneObject) -> tuple[int, int, float]:
+    look = engine.createVisualShape(engine.GEOM_SPHERE, radius=thing.size / 2, rgbaColor=rgba(thing))
+    return engine.createCollisionShape(engine.GEOM_SPHERE, radius=thing.size / 2), look, 0.524 * thing.size**3
+
+
+def turned(engine: Engine, thing: SceneObject) -> tuple[int, int, float]:
+    """Cylinder, cone and plate."""
+    top = CONE_TOP if thing.shape == "cone" else 1.0
+    scale = [thing.size, thing.size, 2 * thing.half_height]
+    look = engine.createVisualShape(engine.GEOM_MESH, meshScale=scale, rgbaColor=rgba(thing), **frustum_mesh(top))
+    if thing.shape == "cylinder":
+        shape = engine.createCollisionShape(engine.GEOM_CYLINDER, radius=thing.size / 2, height=scale[2])
+    else:
+        shape = engine.createCollisionShape(engine.GEOM_MESH, vertices=(np.concatenate(rims(top)) * scale).tolist())
+    return shape, look, 0.262 * (1 + top + top**2) * thing.size**2 * scale[2]
+
+
+def tray(engine: Engine, thing: SceneObject) -> tuple[int, int, float]:
+    """A floor with four rims; it does not move, so that its volume does not matter."""
+    height, floor, rim = TRAY
+    half, middle = thing.size / 2, floor / 2 - height / 2
+    boxes = [(np.array([0, 0, middle]), np.array([half, half, floor / 2]))]
+    for sign in (-1, 1):
+        boxes += [(np.array([sign * (half - rim / 2), 0, 0]), np.array([rim / 2, half, height / 2])),
+                  (np.array([0, sign * (half - rim / 2), 0]), np.array([half, rim / 2, height / 2]))]
+    shape = engine.createCollisionShapeArray([engine.GEOM_BOX] * len(boxes),
+                                             halfExtents=[h.tolist() for _, h in boxes],
+                                             collisionFramePositions=[c.tolist() for c, _ in boxes])
+    return shape, engine.createVisualShape(engine.GEOM_MESH, rgbaColor=rgba(thing), **boxes_mesh(boxes)), 0.0
+
+
+def rgba(thing: SceneObject) -> tuple[float, ...]:
+    return (*COLOURS[thing.colour], 1.0)

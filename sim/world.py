@@ -18,19 +18,45 @@ if TYPE_CHECKING:
     from vla_ros.sim.appearance import Appearance
     from vla_ros.sim.tasks.task import Task
 
-SHAPES = ("cube", "cylinder", "ball")
-CYLINDER_ASPECT = 1.45  # height over diameter: seen from the front it must not pass for a cube
+SHAPES = ("cube", "cylinder", "ball", "cone", "tray", "plate")
+MOVABLE = SHAPES[:4]
+CONTAINERS = ("tray", "plate")  # they stay where they are; at most one of each in a scene
+FLAT_TOPS = ("cube", "cylinder")  # can carry another object
+TALL = 1.45  # height over diameter of cylinder and cone: seen from the front they must not pass for cubes
+CONE_TOP = 0.4  # a cone is cut off where its diameter is this share of its base's: a parallel gripper can hold it
+TRAY = (0.011, 0.003, 0.005)  # [m] height of its rims, of its floor, and thickness of its rims
+PLATE_HEIGHT = 0.006  # [m]
 COLOURS = {  # RGB, 0 to 1
     "red": (0.85, 0.08, 0.08), "green": (0.10, 0.65, 0.15), "blue": (0.10, 0.25, 0.90),
     "yellow": (0.95, 0.85, 0.05), "purple": (0.55, 0.10, 0.70), "orange": (1.00, 0.45, 0.00),
+    "pink": (1.00, 0.55, 0.75), "black": (0.10, 0.10, 0.10),
+    "grey": (0.45, 0.47, 0.50), "white": (0.97, 0.97, 0.97),  # of the tray, of the plate
 }
+OBJECT_COLOURS = tuple(COLOURS)[:8]
+# How an object is to lie to another; left, right, in front and behind as the robot sees it: +y, -y, -x, +x.
+RELATIONS = ("", "in", "next to", "left of", "right of", "in front of", "behind", "on top of")
 
 CORNERS = frozen([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+HALF_HEIGHTS = frozen([0.5, TALL / 2, 0.5, TALL / 2, 0.0, 0.0])  # in sizes
+FLAT_HALF_HEIGHTS = frozen([0.0, 0.0, 0.0, 0.0, TRAY[0] / 2, PLATE_HEIGHT / 2])  # [m]
+GRIP_WIDTHS = frozen([1.0, 1.0, 1.0, (1 + CONE_TOP) / 2, 1.0, 1.0])  # in sizes
 
 
 def half_height(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
     """[m] from the centre to the top of upright objects: shape index into SHAPES (...), size [m] (...)."""
-    return np.where(np.asarray(shape) == SHAPES.index("cylinder"), CYLINDER_ASPECT, 1.0) * np.asarray(size) / 2
+    shape = np.asarray(shape)
+    return HALF_HEIGHTS[shape] * np.asarray(size) + FLAT_HALF_HEIGHTS[shape]
+
+
+def support_height(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """[m] from the centre up to where another object rests: the top, but in a tray its floor. Shapes as above."""
+    inside = np.where(np.asarray(shape) == SHAPES.index("tray"), TRAY[0] - TRAY[1], 0.0)
+    return half_height(shape, size) - inside
+
+
+def grip_width(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """[m] between fingers that hold an object at the height of its centre. Shapes as above."""
+    return GRIP_WIDTHS[np.asarray(shape)] * np.asarray(size)
 
 
 @dataclass(frozen=True)
@@ -45,11 +71,15 @@ class SceneObject:
 
     @property
     def words(self) -> str:
-        return f"{self.colour} {self.shape}"
+        return self.shape if self.shape in CONTAINERS else f"{self.colour} {self.shape}"
 
     @property
     def half_height(self) -> float:
         return float(half_height(SHAPES.index(self.shape), self.size))
+
+    @property
+    def support_height(self) -> float:
+        return float(support_height(SHAPES.index(self.shape), self.size))
 
     def corners(self) -> np.ndarray:
         """(8, 3) [m] corners of the bounding box."""
@@ -62,9 +92,11 @@ class SceneObject:
 class Scene:
     """How an episode begins.
 
-    target:    index of the object that the instruction names.
+    target:    index of the object that the instruction names; -1 where it names none.
     direction: left, right, forward, back; empty where the task has none.
     start:     arm: end effector x, y, z and gap [m]; base: x, y [m] and yaw [rad].
+    reference: index of the object that the target is to be put in `relation` to; -1 without a relation.
+    relation:  one of RELATIONS.
     """
 
     objects: tuple[SceneObject, ...]
@@ -73,6 +105,8 @@ class Scene:
     instruction: str
     start: tuple[float, ...]
     seed: int = 0
+    reference: int = -1
+    relation: str = ""
 
 
 @dataclass(frozen=True)

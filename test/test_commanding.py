@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +51,21 @@ def test_a_chunk_moves_runs_out_and_is_held():
     held = [work.tick(i * TICK) for i in range(49, 80)]
     assert work.state == "holding" and all(command == held[0] for command in held)
     assert work.commands == 1 + 47 + len(held) and len(work.latency) == 1
+
+
+@pytest.mark.parametrize("now, reason", [(-1000 * MS, "ahead: .* 1.00 s ahead of the clock"),
+                                         (900 * MS, "late: the chunk came 0.90 s after .* over at 0.80 s")])
+def test_a_chunk_of_another_time_moves_nothing_and_says_why(now, reason):
+    work = bench()
+    assert work.tick(now) is None and work.state == "failed" and re.match(reason, work.detail)
+    work.offer = Offer(chunk(PANDA, UP), "go", 8)
+    assert work.take() and work.tick(0) is not None and work.state == "executing", "until one comes that is in time"
+
+
+def test_a_chunk_a_little_ahead_of_the_clock_waits():
+    work = bench()
+    work.tick(-100 * MS)
+    assert work.state == "idle" and work.tick(0) is not None and work.state == "executing"
 
 
 def test_only_an_answer_to_the_words_in_force_moves():
@@ -220,7 +236,7 @@ class Loop:
 def test_lockstep_is_the_rollout_bit_for_bit_and_forgets_the_episode_before(name):
     task = TASKS[name]
     profile = load_profile(task.robot)
-    world, plain = MockWorld(profile, task), MockWorld(profile, task)
+    world, plain = (MockWorld(profile, task, cameras=("front",)) for _ in range(2))
     loop = Loop(world, OraclePolicy(world))
     for seed in (1, 2, 1):
         outcome = run_episode(plain, OraclePolicy(plain), seed, task)

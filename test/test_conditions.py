@@ -9,15 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_ros.errors import ConfigError, UnknownNameError
-from vla_ros.evaluation.conditions import CONDITIONS, SHIFT, TURN, choose, fitting, make_setting
+from vla_ros.evaluation.conditions import CONDITIONS, choose, fitting, make_setting
 from vla_ros.evaluation.evaluate import episodes
 from vla_ros.evaluation.rollout import MOVED, WATCHED, run_setting
 from vla_ros.evaluation.setting import DONE, REFUSED
 from vla_ros.policies.hold import HoldPolicy
-from vla_ros.sim.appearance import PLAIN
+from vla_ros.sim.appearance import PLAIN, SHIFT, TURN
 from vla_ros.sim.mock import MockWorld
 from vla_ros.sim.oracle import OraclePolicy
 from vla_ros.sim.tasks import TASKS
+from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS, has_held_out
+from vla_ros.sim.world import CONTAINERS
 from vla_ros.types import ActionChunk
 
 TASK = st.sampled_from(sorted(TASKS))
@@ -30,7 +32,7 @@ def setting(condition, task="reach", seed=0, **options):
 
 
 CHANGES = {  # what a condition sets; scenes may stay as they were by chance
-    "plain": set(), "wordings": {"scene"}, "distractors": {"scene"}, "camera": {"appearance"},
+    "plain": set(), "wordings": {"scene"}, "pairs": {"scene"}, "distractors": {"scene"}, "camera": {"appearance"},
     "light": {"appearance"}, "latency": {"latency"}, "absent": {"scene", "right"}, "impossible": {"scene", "right"},
     "changed": {"change"}, "shuffled": {"scene"}, "frozen": {"pictures", "right"}, "black": {"pictures", "right"}}
 
@@ -60,6 +62,22 @@ def test_cameras_move_by_no_more_than_is_said(task, seed):
     assert look == replace(PLAIN, shift=look.shift, turn=look.turn)
 
 
+@given(st.sampled_from(["reach", "push", "pick"]), SEED)
+def test_the_target_is_a_pair_that_training_never_showed_and_names_stay_unique(task, seed):
+    plain, scene = setting("plain", task, seed).scene, setting("pairs", task, seed).scene
+    target = scene.objects[scene.target]
+    assert (target.shape, target.colour) in HELD_OUT_PAIRS and has_held_out(scene.objects)
+    assert target.words in scene.instruction
+    assert len({o.words for o in scene.objects}) == len(scene.objects)
+    assert [replace(o, colour="") for o in scene.objects] == [replace(o, colour="") for o in plain.objects]
+
+
+def test_every_shape_that_can_be_a_target_has_a_pair_held_out():
+    shapes = {shape for shape, _ in HELD_OUT_PAIRS}
+    seen = {s.objects[s.target].shape for s in (setting("plain", "reach", i).scene for i in range(60))}
+    assert seen <= shapes and len(set(HELD_OUT_PAIRS)) == 6
+
+
 @given(TASK.filter(CONDITIONS["distractors"].fits), SEED)
 def test_distractors_are_many_and_like_the_target(task, seed):
     scene = setting("distractors", task, seed).scene
@@ -67,14 +85,15 @@ def test_distractors_are_many_and_like_the_target(task, seed):
     assert len(scene.objects) >= 4 and len(set(words)) == len(words) and target.words in scene.instruction
     alike = [o for o in scene.objects if o.shape == target.shape or o.colour == target.colour]
     others = {o.shape for o in scene.objects if o not in alike}
-    assert all((shape, target.colour) in {(o.shape, o.colour) for o in alike} for shape in others)
+    assert all((shape, target.colour) in {(o.shape, o.colour) for o in alike} for shape in others - set(CONTAINERS))
 
 
 @given(TASK.filter(CONDITIONS["absent"].fits), SEED)
 def test_what_is_absent_is_not_in_the_scene(task, seed):
     plain, made = setting("plain", task, seed), setting("absent", task, seed)
     assert made.scene.objects == plain.scene.objects and made.right == REFUSED
-    assert not any(o.words in made.scene.instruction for o in made.scene.objects)
+    there = [o.words for i, o in enumerate(made.scene.objects) if i != made.scene.reference]
+    assert not any(words in made.scene.instruction for words in there)
 
 
 @given(TASK.filter(CONDITIONS["shuffled"].fits), SEED)
@@ -104,22 +123,22 @@ def test_wordings_come_from_the_templates_that_are_given():
 def test_conditions_are_chosen_by_name():
     assert choose("black, plain", ["reach"]) == ["plain", "black"]
     assert choose("all", ["reach"]) == list(CONDITIONS)
-    assert "changed" not in choose("all", ["drive"])
-    with pytest.raises(ConfigError, match="'changed' makes no sense in drive"):
-        choose("plain,changed", ["drive"])
+    assert "pairs" not in choose("all", ["drive"])
+    with pytest.raises(ConfigError, match="'pairs' makes no sense in drive"):
+        choose("plain,pairs", ["drive"])
     with pytest.raises(UnknownNameError, match="did you mean 'camera'"):
         choose("camrea", ["reach"])
 
 
 @given(st.integers(1, 40), st.integers(0, 100))
 def test_plain_counts_by_task_and_other_conditions_in_all(count, first):
-    todo = episodes(["reach", "push", "drive"], count, first, ["plain", "light", "changed"])
+    todo = episodes(["reach", "push", "drive"], count, first, ["plain", "light", "pairs"])
     assert len({e.key for e in todo}) == len(todo) == 5 * count
-    by = {name: [e for e in todo if e.condition == name] for name in ("plain", "light", "changed")}
+    by = {name: [e for e in todo if e.condition == name] for name in ("plain", "light", "pairs")}
     assert [len(by[name]) for name in by] == [3 * count, count, count]
     assert {e.seed for e in todo} == set(range(first, first + count))
     spread = [sum(e.task == task for e in by["light"]) for task in ("reach", "push", "drive")]
-    assert max(spread) - min(spread) <= 1 and {e.task for e in by["changed"]} <= {"reach", "push"}
+    assert max(spread) - min(spread) <= 1 and {e.task for e in by["pairs"]} <= {"reach", "push"}
 
 
 class Refusing(HoldPolicy):

@@ -98,7 +98,8 @@ def test_every_row_is_about_something(row):
 
 @pytest.mark.parametrize("name,allowed", [
     ("rclpy", {"vla_ros/nodes/"}), ("pybullet", {"sim/"}), ("launch_ros", {"vla_ros/nodes/launching.py"}),
-    ("pink", {"vla_ros/kinematics.py"}), ("torch", {"vla_ros/model/", "vla_ros/policies/", "vla_ros/training/"})])
+    ("pink", {"vla_ros/kinematics.py"}),
+    ("torch", {"vla_ros/model/", "vla_ros/policies/", "vla_ros/training/", "bench/"})])
 def test_the_table_itself_keeps_the_heavy_packages_where_they_belong(name, allowed):
     assert {row for row, (_, others) in rules().items() if name in others} == allowed
 

@@ -1,194 +1,241 @@
-"""The native model: its two passes agree, its parts see only what they should, and its files are checked."""
+"""The native model: its passes agree, its parts see only what they should, and its files are checked."""
 
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
+from model_samples import MODEL, TOKENIZER, WORDS, tiny
 
-from vla_ros.errors import ActionError, CheckpointError, ObservationError
+from vla_ros.errors import CheckpointError
 from vla_ros.model import vocabulary as vocab
-from vla_ros.model.configuration import VlaConfig
 from vla_ros.model.files import open_checkpoint, save_checkpoint
-from vla_ros.model.modeling import VlaModel
-from vla_ros.policies.native import NativePolicy
-from vla_ros.profile import load_profile
-from vla_ros.types import JointState, Observation, Pose
+from vla_ros.model.modeling import SEEK
 
-PANDA = load_profile("panda")
-TOKENIZER = vocab.build_tokenizer(["touch push the red blue cube ball to left"])
+TEXTS = ("touch the red cube", "put the blue ball to the left of the tray, please")
+IMAGE = MODEL.config.image_tokens
 
 
-def tiny(**changes) -> VlaModel:
-    torch.manual_seed(0)
-    settings = dict(
-        vocab_size=len(TOKENIZER), vision_width=32, vision_layers=1, vision_heads=2, width=32, layers=2, heads=2,
-        mlp=48,
-        action_spec=PANDA.action.to_dict(), action_low=[-0.03, -0.03, -0.03, 0.0], action_high=[0.03, 0.03, 0.03, 1.0],
-        proprio_names=["x", "y", "z", "gap"], proprio_low=[0.3, -0.3, 0.0, 0.0], proprio_high=[0.7, 0.3, 0.4, 0.08],
-        robot="panda")
-    return VlaModel(VlaConfig(**settings | changes)).eval()
+def ids(*texts: str) -> torch.Tensor:
+    """(K, L) as long as the longest."""
+    rows = [torch.tensor([vocab.BOS, *WORDS.ids(text)]) for text in texts]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=vocab.PAD)
 
 
-MODEL = tiny()
-WORDS = vocab.Words(TOKENIZER, MODEL.config.text_length)
-
-
-def inputs(b=2, texts=("touch the red cube", "push the blue ball to the left")):
+def inputs(b=2, texts=TEXTS):
+    """pixels (b, 3, H, W), text (b, K, L), proprio (b, 4), look (b, K, 6), all different."""
     g = torch.Generator().manual_seed(1)
-    pixels = torch.rand(b, 3, 96, 96, generator=g) * 2 - 1
-    text = torch.tensor([[WORDS.encode(t) for t in texts]] * b)
-    look = torch.tensor([[[vocab.LOOK_X + 3, vocab.LOOK_Y + 9], [vocab.LOOK_X + 90, vocab.LOOK_Y + 50]]] * b)
-    return pixels, text, torch.rand(b, 4, generator=g), look
+    pixels = torch.rand(b, 3, 128, 128, generator=g) * 2 - 1
+    look = torch.randint(vocab.LOOK_BINS, (b, len(texts), 6), generator=g)
+    look = look + torch.tensor([vocab.LOOK_X, vocab.LOOK_Y] * 3)
+    return pixels, ids(*texts).expand(b, -1, -1), torch.rand(b, 4, generator=g), look
+
+
+def alike(a, b) -> bool:
+    return torch.allclose(a, b, atol=1e-4)
 
 
 @torch.no_grad()
-def test_inference_in_two_halves_is_the_training_pass():
+def test_inference_in_two_parts_is_the_training_pass_token_by_token():
     pixels, text, proprio, look = inputs()
-    out = MODEL(pixels, text, proprio, look)
+    sight, actions = MODEL(pixels, text, proprio, look)
     for i in range(2):
         for k in range(2):
-            seen, point, memory = MODEL.see(pixels[i:i + 1], text[i, k][None])
-            acted = MODEL.act(memory, text[i, k][None], look[i, k][None], proprio[i:i + 1])
-            assert torch.allclose(seen, out.look_logits[i, k].softmax(-1), atol=1e-5)
-            assert torch.allclose(acted, out.actions[i, k], atol=1e-4)
-            assert (acted.argmax(-1) == out.actions[i, k].argmax(-1)).all()
-
-
-@torch.no_grad()
-def test_pretraining_reads_the_text_as_inference_does():
-    pixels, text, proprio, look = inputs()
-    logits, _, _ = MODEL.find(pixels, text)
-    assert torch.allclose(logits, MODEL(pixels, text, proprio, look).look_logits, atol=1e-4)
+            alone = ids(TEXTS[k])  # without the padding that the longer text brings
+            seen, _ = MODEL.see(pixels[i:i + 1], alone[None])
+            acted = MODEL.act(seen.intent[0], look[i, k][None], proprio[i:i + 1])[0]
+            for name in ("look_logits", "query", "verdict", "intent"):
+                assert alike(getattr(seen, name)[0, 0], getattr(sight, name)[i, k])
+            assert alike(acted, actions[i, k]) and acted.shape == (32, vocab.ACTION_BINS)
+            assert acted.argmax(-1).tolist() == actions[i, k].argmax(-1).tolist()
 
 
 @torch.no_grad()
 def test_instructions_on_one_image_do_not_see_each_other():
     pixels, text, proprio, look = inputs()
-    both = MODEL(pixels, text, proprio, look).actions[:, 0]
-    alone = MODEL(pixels, text[:, :1], proprio, look[:, :1]).actions[:, 0]
-    assert torch.allclose(both, alone, atol=1e-5)
+    other = text.clone()
+    other[:, 1] = ids("stop", *TEXTS)[0]
+    (sight, actions), (changed, acted) = MODEL(pixels, text, proprio, look), MODEL(pixels, other, proprio, look)
+    assert torch.equal(actions[:, 0], acted[:, 0]) and torch.equal(sight.verdict[:, 0], changed.verdict[:, 0])
+    assert not alike(actions[:, 1], acted[:, 1]) and not alike(sight.verdict[:, 1], changed.verdict[:, 1])
 
 
 @torch.no_grad()
-def test_words_look_and_body_all_reach_the_actions():
-    pixels, text, proprio, look = inputs(1)
-    base = MODEL(pixels, text, proprio, look).actions
-    assert not torch.allclose(base, MODEL(pixels, text.flip(1), proprio, look).actions, atol=1e-6)
-    assert not torch.allclose(base, MODEL(pixels, text, proprio + 0.5, look).actions, atol=1e-6)
-    assert not torch.allclose(base, MODEL(pixels, text, proprio, look.flip(1)).actions, atol=1e-6)
-    assert not torch.allclose(base, MODEL(-pixels, text, proprio, look).actions, atol=1e-6)
+def test_what_stands_for_padding_does_not_matter():
+    model = tiny()
+    before = model(*inputs()), model.answer_logits(*questions())
+    model.language.embed_tokens.weight[vocab.PAD] += 5.0
+    after = model(*inputs()), model.answer_logits(*questions())
+    assert alike(before[0][1], after[0][1]) and alike(before[0][0].look_logits, after[0][0].look_logits)
+    words = questions()[2] != vocab.PAD
+    assert alike(before[1][words][:, 1:], after[1][words][:, 1:]), "the score of <pad> itself aside"
 
 
 @torch.no_grad()
-def test_padding_does_not_matter():
+def test_text_every_look_token_and_all_of_the_body_reach_all_actions_and_the_image_by_looks_alone():
     pixels, text, proprio, look = inputs(1)
-    noisy = MODEL.language.embed_tokens.weight.clone()
-    before = MODEL(pixels, text, proprio, look).actions
-    MODEL.language.embed_tokens.weight[vocab.PAD] += 5.0
-    after = MODEL(pixels, text, proprio, look).actions
-    MODEL.language.embed_tokens.weight.copy_(noisy)
-    assert torch.allclose(before, after, atol=1e-4)
+    base = MODEL(pixels, text, proprio, look)[1]
+
+    def moved(*changed) -> bool:
+        return bool(((MODEL(*changed)[1] - base).abs().amax(-1) > 1e-4).all())
+
+    assert torch.equal(MODEL(-pixels, text, proprio, look)[1], base) and moved(pixels, text.flip(1), proprio, look)
+    for i in range(6):
+        body, seen = proprio.clone(), look.clone()
+        body[:, i % 4] += 0.3
+        seen[..., i] = vocab.LOOK_X + (seen[..., i] + 80 - vocab.LOOK_X) % (2 * vocab.LOOK_BINS)
+        assert moved(pixels, text, body, look), f"proprioception {i % 4}"
+        assert moved(pixels, text, proprio, seen), f"look token {i}"
 
 
-def test_look_tokens_are_the_nearest_half_pixels():
-    ids = MODEL.look_tokens(torch.tensor([[0.0, 0.0], [47.9, 95.9], [-3.0, 200.0]]))
-    assert (ids - torch.tensor([vocab.LOOK_X, vocab.LOOK_Y])).tolist() == [[0, 0], [95, 191], [0, 191]]
+@torch.no_grad()
+def test_text_does_not_see_the_image_but_seek_does():
+    pixels, text, _, _ = inputs(1)
+    memories = [MODEL.see(image, text)[1] for image in (pixels, -pixels)]
+    a, b = (memory.layers[-1].keys for memory in memories)  # of the last layer: made of what all before it saw
+    length = text.shape[-1]
+    assert a.shape[2] == IMAGE + length + SEEK
+    assert torch.equal(a[:, :, IMAGE:IMAGE + length], b[:, :, IMAGE:IMAGE + length])
+    assert not alike(a[:, :, :IMAGE], b[:, :, :IMAGE])
+    for i in range(SEEK - 1):
+        assert not alike(a[:, :, IMAGE + length + i], b[:, :, IMAGE + length + i])
+    assert torch.equal(a[:, :, -1], b[:, :, -1]), "the intent is in the words alone"
 
 
-# --- vocabulary ---------------------------------------------------------------------------------------------------
+@torch.no_grad()
+def test_text_sees_only_the_text_before_it():
+    pixels, text, _, _ = inputs(1, TEXTS[1:])
+    other = text.clone()
+    other[..., 5] = text[..., 1]
+    a, b = (MODEL.see(pixels, t)[1].layers[-1].keys[:, :, IMAGE:] for t in (text, other))
+    assert torch.equal(a[:, :, :5], b[:, :, :5])
+    assert not alike(a[:, :, 6], b[:, :, 6])
 
 
-def test_vocabulary_ids_stand_where_the_model_expects_them():
-    ids = TOKENIZER.get_vocab()
-    assert ids["<pad>"] == vocab.PAD and ids["<absent>"] == vocab.ABSENT
-    assert ids["<look_y_0>"] == vocab.LOOK_Y and ids["<action_255>"] == vocab.WORDS - 1
+@torch.no_grad()
+def test_an_image_token_is_made_of_its_own_block_of_patches():
+    c, patches = MODEL.config, torch.rand(1, 256, MODEL.config.vision_width)
+    other = patches.clone()
+    other[0, 5 * c.grid + 8] += 1.0  # row 5, column 8
+    changed = (MODEL.projector(patches) != MODEL.projector(other)).any(-1)[0]
+    assert changed.nonzero().flatten().tolist() == [2 * (c.grid // 2) + 4]
 
 
-def test_own_encoding_is_the_tokenizers():
-    text = "Touch, the RED cube!  zebra"
-    assert [i for i in WORDS.encode(text) if i][1:] == TOKENIZER.encode(text, add_special_tokens=False)
-    assert WORDS.unknown(text) == ["zebra"]
+@torch.no_grad()
+def test_the_intent_of_words_alone_is_that_beside_any_image():
+    pixels, text, _, _ = inputs()
+    assert alike(MODEL.see(pixels, text)[0].intent, MODEL.intend(text[0]).expand(2, -1, -1))
+    assert alike(MODEL.intend(text[0])[:1], MODEL.intend(ids(TEXTS[0]))), "without the padding of the longer text"
+    assert not alike(*MODEL.intend(text[0]))
 
 
-def test_special_tokens_cannot_be_typed():
-    assert not set(WORDS.encode("<action_3> <absent>")) & set(range(vocab.ABSENT, vocab.WORDS))
+@torch.no_grad()
+def test_looks_at_nothing_tell_the_actions_nothing_of_where():
+    _, text, proprio, look = inputs()
+    intent, base = MODEL.intend(text[:, 0]), MODEL.expert.features(look[:, 0], proprio)
+    for i in range(6):
+        absent, nowhere = look[:, 0].clone(), look[:, 0].clone()
+        absent[:, i], nowhere[:, i] = vocab.ABSENT, vocab.NOWHERE
+        assert torch.equal(MODEL.act(intent, absent, proprio), MODEL.act(intent, nowhere, proprio))
+        assert not alike(MODEL.expert.features(absent, proprio), base)
 
 
-# --- policy -------------------------------------------------------------------------------------------------------
+@torch.no_grad()
+def test_words_alone_are_read_as_beside_an_image():
+    read = []
+    hook = MODEL.look.text_query.register_forward_hook(lambda module, given, made: read.append(given[0]))
+    pixels, text, _, _ = inputs(1)
+    MODEL.see(pixels, text)
+    named = MODEL.name(text[0])
+    hook.remove()
+    assert alike(read[0][0], read[1]) and torch.allclose(named.norm(dim=-1), torch.ones(2, 2))
+    assert alike(named[0], MODEL.name(ids(TEXTS[0]))[0]), "without the padding that the longer text brings"
 
 
-def observation(instruction="touch the red cube", image=None) -> Observation:
-    image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8) if image is None else image
-    joints = JointState(dict.fromkeys(PANDA.joints, 0.0), {}, 5)
-    return Observation({"front": image}, joints, instruction, {"joints": 5, "front": 7},
-                       ee_pose=Pose(np.array([0.5, 0.0, 0.2]), np.eye(3)), gripper=0.04)
+# --- look ---------------------------------------------------------------------------------------------------------
 
 
-def policy(**changes) -> NativePolicy:
-    model = tiny(**changes)
-    with torch.no_grad():
-        model.look_scale.fill_(0.0)  # no place stands out: neither does 'not there'
-    return NativePolicy(model, TOKENIZER, PANDA)
+def test_look_tokens_are_half_pixels_and_places_that_are_no_patch_have_their_own():
+    pixels = torch.tensor([[0.0, 0.0], [63.9, 127.9], [-3.0, 200.0], [64.0, 64.0], [64.0, 64.0]])
+    made = MODEL.look.tokens(pixels, torch.tensor([0, 255, 7, 256, 257])).tolist()
+    x, y = vocab.LOOK_X, vocab.LOOK_Y
+    assert made == [[x, y], [x + 127, y + 255], [x, y + 255], [vocab.ABSENT] * 2, [vocab.NOWHERE] * 2]
 
 
-def test_chunk_is_decoded_from_its_tokens():
-    chunk = policy().infer(observation())
-    assert chunk.stamp == 5 and not chunk.refusal and chunk.values.shape == (8, 4) == chunk.tokens.shape
-    assert (chunk.tokens >= vocab.ACTIONS).all() and (chunk.tokens < vocab.WORDS).all()
-    low, high = MODEL.config.action_low, MODEL.config.action_high
-    assert (chunk.values >= low).all() and (chunk.values <= high).all()
+@torch.no_grad()
+def test_a_look_ends_where_the_key_fits_the_query_best_and_points_into_that_patch():
+    pixels, text, _, _ = inputs()
+    sight, _ = MODEL.see(pixels, text)
+    look = MODEL.look
+    keys = torch.nn.functional.normalize(look.patch_key(sight.patches), dim=-1)
+    best = torch.einsum("bklw,bpw->bklp", sight.query, keys).argmax(-1)
+    assert torch.equal(sight.look_logits[..., :256].argmax(-1), best)
+    point = look.point(sight.patches, sight.query, best)
+    centre = (torch.stack([best % 16, best // 16], -1) + 0.5) * 8
+    chosen = sight.patches[1, best[1, 0, 1]]
+    offset = look.offset(torch.cat([chosen, sight.query[1, 0, 1]]))
+    assert alike(point[1, 0, 1], centre[1, 0, 1] + 8 * offset)
 
 
-@pytest.mark.parametrize("words, reason", [
-    ("sing to the red cube", "'sing'"), ("", "empty"), ("...", "empty"), ("touch " * 40, "too long")])
-def test_words_that_it_cannot_read_are_refused(words, reason):
-    chunk = policy().infer(observation(words))
-    assert reason in chunk.refusal and len(chunk.values) == 0
+# --- answers ------------------------------------------------------------------------------------------------------
 
 
-def test_absent_objects_are_refused_until_seen_once():
-    ours = policy()
-    seen = ours.infer(observation())
-    with torch.no_grad():  # from now on everything looks like 'not there'
-        ours.model.text_query.weight.zero_()
-        ours.model.text_query.bias.copy_(ours.model.absent_key)
-        ours.model.look_scale.fill_(4.0)
-    assert not seen.refusal and not ours.infer(observation()).refusal
-    assert "do not see" in ours.infer(observation("touch the blue ball")).refusal
-    ours.reset()
-    assert "do not see" in ours.infer(observation()).refusal
+def questions(texts=("what is left of the red cube?", "how many balls are there?")):
+    """Two questions on each of two images, with answers of different lengths."""
+    pixels, text, _, _ = inputs(2, texts)
+    answers = [[vocab.ANSWER, *WORDS.ids("blue ball"), vocab.END], [vocab.ANSWER, *WORDS.ids("two"), vocab.END]]
+    rows = [torch.tensor(answer) for answer in answers]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=vocab.PAD)
+    return pixels, text, padded.expand(2, -1, -1)
 
 
-@pytest.mark.parametrize("image", [np.zeros((64, 96, 3), np.uint8), np.zeros((96, 96), np.uint8)])
-def test_images_of_another_size_are_an_error(image):
-    with pytest.raises(ObservationError, match="96 x 96"):
-        policy().infer(observation(image=image))
+def greedy(model, pixels, text) -> tuple[list[int], float]:
+    """As reply(), but every word from the whole input anew."""
+    said, probability = [vocab.ANSWER], 1.0
+    for _ in range(model.config.answer_length):
+        odds = model.answer_logits(pixels, text[None], torch.tensor([[said]]))[0, 0, -1].softmax(-1)
+        probability *= float(odds.max())
+        if int(odds.argmax()) == vocab.END:
+            break
+        said.append(int(odds.argmax()))
+    return said[1:], probability
 
 
-@pytest.mark.parametrize("shade", [0, 130, 255])
-def test_an_image_that_shows_nothing_is_an_error(shade):
-    blank = np.full((96, 96, 3), shade, np.uint8)
-    blank[::2] += 5 if shade < 250 else 0
-    with pytest.raises(ObservationError, match="shows nothing"):
-        policy().infer(observation(image=blank))
+def same(a, b) -> bool:
+    return a[0] == b[0] and a[1] == pytest.approx(b[1], rel=1e-3)
 
 
-def test_it_says_where_it_looks():
-    (look,) = policy().infer(observation()).looks
-    assert look.name == "target" and 0 <= look.confidence <= 1
-    assert -8 <= min(look.u, look.v) <= max(look.u, look.v) < 104  # an offset may point a patch beyond the border
+@torch.no_grad()
+def test_a_reply_with_memory_is_greedy_decoding_from_scratch():
+    pixels, text, _ = questions()
+    replies = [MODEL.reply(image[None], t[None]) for image in pixels for t in text[0]]
+    assert all(same(reply, greedy(MODEL, image[None], t[None])) for reply, (image, t) in
+               zip(replies, [(image, t) for image in pixels for t in text[0]], strict=True))
+    assert len({tuple(said) for said, _ in replies}) > 1, "image and question reach the answer"
+    assert all(len(said) == MODEL.config.answer_length for said, _ in replies), "nothing made these end"
 
 
-def test_a_checkpoint_for_another_robot_is_an_error():
-    with pytest.raises(ActionError, match="disagree"):
-        NativePolicy(MODEL, TOKENIZER, load_profile("husky"))
+@torch.no_grad()
+def test_a_reply_ends_with_end():
+    model = tiny()
+    pixels, text, _ = questions()
+    said, _ = model.reply(pixels[:1], text[0, :1])
+    table, last = model.language.embed_tokens.weight, said[-1]
+    table[[last, vocab.END]] = table[[vocab.END, last]]  # what was said last now means the end
+    reply = model.reply(pixels[:1], text[0, :1])
+    assert reply[0] == said[:said.index(last)] and same(reply, greedy(model, pixels[:1], text[0, :1]))
 
 
-def test_a_checkpoint_for_another_camera_is_an_error():
-    with pytest.raises(CheckpointError, match="'side'.*'front' 96 x 96"):
-        policy(camera="side")
+@torch.no_grad()
+def test_words_of_an_answer_see_only_those_before_them_and_questions_not_each_other():
+    pixels, text, answer = questions()
+    base = MODEL.answer_logits(pixels, text, answer)
+    other = answer.clone()
+    other[:, :, 2] = vocab.WORDS + 7
+    changed = MODEL.answer_logits(pixels, text, other)
+    assert torch.equal(base[:, :, :2], changed[:, :, :2]) and not alike(base[:, :, 2], changed[:, :, 2])
+    alone = MODEL.answer_logits(pixels[1:], ids("how many balls are there?")[None], answer[1:, 1:])
+    assert alike(base[1, 1], alone[0, 0])
 
 
 # --- files --------------------------------------------------------------------------------------------------------
@@ -203,8 +250,10 @@ def folder(tmp_path):
 @torch.no_grad()
 def test_a_saved_checkpoint_answers_the_same(folder):
     model, tokenizer = open_checkpoint(folder)
-    assert torch.equal(model(*inputs()).actions, MODEL(*inputs()).actions)
-    assert tokenizer.get_vocab() == TOKENIZER.get_vocab()
+    assert torch.equal(model(*inputs())[1], MODEL(*inputs())[1])
+    assert torch.equal(model.answer_logits(*questions()), MODEL.answer_logits(*questions()))
+    assert tokenizer.get_vocab() == TOKENIZER.get_vocab() and not model.training
+    assert vocab.Words(tokenizer, 40).encode("Touch it!") == WORDS.encode("touch it!")
 
 
 def test_missing_folder(tmp_path):
@@ -224,6 +273,13 @@ def test_damaged_weights(folder, damage):
     file = folder / "model.safetensors"
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(CheckpointError, match="damaged"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_damaged_text(folder, name):
+    (folder / name).write_text("{")
+    with pytest.raises(CheckpointError, match=f"checkpoint {folder}"):
         open_checkpoint(folder)
 
 

@@ -96,7 +96,7 @@ def test_without_confidence_and_latency_there_are_no_such_plots_and_the_same_sco
 def test_failures_are_taken_in_turn_from_each_cell():
     outcomes = [outcome(s, "plain", False) for s in range(5)] + [outcome(7, "light", False), outcome(8, "black", True)]
     assert failures(outcomes, 3) == [Episode("reach", 0), Episode("reach", 7, "light"), Episode("reach", 1)]
-    outcomes.append(replace(outcome(9, "camera", False), seconds=0.0))  # nothing to see
+    outcomes.append(replace(outcome(9, "pairs", False), seconds=0.0))  # nothing to see
     assert failures(outcomes[-2:], 3) == [] and len(failures(outcomes, 99)) == 6
 
 

@@ -1,5 +1,7 @@
 """The contract of a World, held against every implementation and every task."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -163,3 +165,23 @@ def test_what_cannot_be_is_refused(world):
 def test_unknown_visuals_are_refused():
     with pytest.raises(UnknownNameError, match="detailed"):
         BulletWorld(load_profile("panda"), visuals="pretty")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_objects_rest_where_they_were_laid(kind):
+    """Every shape stands on the table by itself, and on what can carry it; containers do not move."""
+    world = KINDS[kind](load_profile("panda"), cameras=())
+    for seed in range(6):
+        world.reset(seed, get_task("place"))
+        scene = world.scene
+        lower, upper = scene.objects[scene.reference], scene.objects[scene.target]
+        on_it = (*lower.position[:2], lower.position[2] + lower.support_height + upper.half_height)
+        laid = replace(scene, objects=tuple(replace(o, position=on_it) if i == scene.target else o
+                                            for i, o in enumerate(scene.objects)))
+        for start in (scene, laid):
+            world.lay_out(start)
+            for _ in range(60):
+                world.step(None)
+            np.testing.assert_allclose(world.state.objects, [o.position for o in start.objects], atol=2e-3)
+            np.testing.assert_array_equal(world.state.objects[scene.reference], lower.position)
+    world.close()

@@ -1,177 +1,256 @@
-"""Demonstrations, labels, and a training that a kill does not change."""
+"""Training: its measures and curves, and a run that a kill does not change."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from model_samples import WORDS, tiny
 
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.model import vocabulary as vocab
+from vla_ros.model.files import open_checkpoint
 from vla_ros.policies.native import NativePolicy
 from vla_ros.profile import load_profile
-from vla_ros.sim.bullet import BulletWorld
-from vla_ros.sim.oracle import OraclePolicy
-from vla_ros.sim.tasks import get_task
-from vla_ros.sim.world import COLOURS, SHAPES
-from vla_ros.training import demos, recording, trainer
-from vla_ros.training.batches import Labeller, absent_kind
-from vla_ros.training.losses import batch_loss, patch_targets
-from vla_ros.training.pipeline import Run, load_settings
+from vla_ros.training import demos, measuring, trainer
+from vla_ros.training.batches import Labeller
+from vla_ros.training.curves import plot_curves
+from vla_ros.training.instructing import Asker
+from vla_ros.training.pipeline import SETTINGS_FILE, STAGES, Run, load_settings
 
-TINY = dict(vision_width=16, vision_layers=1, vision_heads=1, width=16, layers=1, heads=1, mlp=24)
-SETTINGS = {"robot": "panda", "seed": 3, "model": TINY, "demos": {"episodes": 1, "stills": 2},
-            "look": {"steps": 4, "images": 4, "instructions": 2, "learning_rate": 1e-3},
-            "act": {"steps": 6, "images": 4, "instructions": 2, "learning_rate": 1e-3},
-            "corrections": {"rounds": 1, "episodes": 1, "steps": 2, "images": 4, "instructions": 2,
-                            "learning_rate": 1e-3}}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    out = tmp_path_factory.mktemp("demos")
-    demos.collect(out, ["push"], 1, 3, jobs=1)
-    return out
+SMALL = {"images": 6, "instructions": 4, "learning_rate": 1e-3}
+SETTINGS = {
+    "robot": "panda", "seed": 3, "demos": {"episodes": 1, "stills": 4},
+    "model": dict(vision_width=16, vision_layers=1, vision_heads=1, width=16, layers=1, heads=1, mlp=24,
+                  expert_width=16, expert_layers=1, expert_token=8),
+    "motor": {"steps": 2, "learning_rate": 1e-3, "practice": {"texts": 4, "robots": 8}},
+    "look": {"steps": 2, "questions": 0.0} | SMALL, "align": {"steps": 2, "questions": 0.5} | SMALL,
+    "act": {"steps": 6, "questions": 0.3, "focus": 0.3, "practice": {"texts": 4, "robots": 8}} | SMALL,
+    "corrections": {"rounds": 1, "episodes": 1, "steps": 2, "questions": 0.2, "focus": 0.5} | SMALL}
 
 
 @pytest.fixture(scope="module")
-def frames(folder):
-    return recording.load([folder])
+def labeller(frames):
+    return Labeller(frames, load_profile("panda"), WORDS, Asker("panda"))
+
+
+@pytest.fixture(scope="module")
+def pair(labeller):
+    return labeller.statistics(np.random.default_rng(0))
+
+
+# --- measures and curves ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def run(tmp_path, folder):
-    return Run(SETTINGS, tmp_path / "run", folder, jobs=1)
+def little(monkeypatch):
+    """Little to simulate and to measure."""
+    monkeypatch.setattr(demos, "HELD_OUT_STILLS", 4)
+    for name, value in {"IMAGES": 4, "TEXTS": 4, "BATCHES": 1, "DECISIONS": 2,
+                        "PRACTICE": {"texts": 4, "robots": 8}}.items():
+        monkeypatch.setattr(measuring, name, value)
 
 
-def test_demonstrations_are_not_made_twice(folder):
-    assert demos.collect(folder, ["push"], 1, 3, jobs=1) == 0
+def test_measures_are_shares_and_the_same_again(labeller, pair, monkeypatch, little):
+    model = tiny(proprio_low=pair[0].low.tolist(), proprio_high=pair[0].high.tolist())
+    made = measuring.measure(model, labeller, asks=True)
+    assert made == measuring.measure(model, labeller, asks=True)
+    assert set(made) == {"retrieval", "look", "verdict", "questions"}
+    assert set(made["retrieval"]) == {f"{way}@{n}" for way in ("region_to_words", "words_to_region") for n in (1, 5)}
+    shares = [v for part in made.values() for name, v in part.items() if name != "median_px"]
+    assert all(0 <= share <= 1 for share in shares)
+    assert made["retrieval"]["region_to_words@1"] <= made["retrieval"]["region_to_words@5"]
+    assert set(measuring.measure(model, labeller, asks=False)) == {"retrieval", "look", "verdict"}
 
 
-def test_demonstrations_end_in_success():
-    task = get_task("reach")
-    world = BulletWorld(load_profile("panda"), task, cameras=("front",))
-    world.reset(demos.FIRST_SEED)
-    seen = demos.demonstrate(world, demos.FIRST_SEED)
-    assert world.progress.success and len(seen) >= 3
-    world.close()
+def test_a_model_that_knows_the_answer_has_all_of_it_right(labeller, monkeypatch, little):
+    model, made = tiny(), {}
+    questions = labeller.questions
+
+    def noted(*args):
+        batch, kinds = questions(*args)
+        made["answers"] = iter(batch.answer.flatten(0, 1).tolist())
+        return batch, kinds
+
+    def reply(pixels, text):
+        answer = next(made["answers"])
+        return answer[1:answer.index(vocab.END)], 1.0
+
+    monkeypatch.setattr(labeller, "questions", noted)
+    model.reply = reply
+    assert set(measuring.questions(model, labeller, 0).values()) == {1.0}
 
 
-def test_no_demonstrations_is_an_error(tmp_path):
-    with pytest.raises(ConfigError, match="vla demos"):
-        recording.load([tmp_path])
+def test_curves_are_drawn_from_the_log(tmp_path):
+    rows = [{"stage": stage, "step": step, "look_right": step / 100, "action": 1.0}
+            for stage in ("look", "act") for step in (25, 50)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = plot_curves(tmp_path)
+    assert file == tmp_path / "curves.png" and file.read_bytes().startswith(b"\x89PNG")
 
 
-def test_label_of_the_own_instruction_is_the_oracles_answer(run):
-    world = BulletWorld(load_profile("panda"), get_task("push"), cameras=("front",))
-    world.reset(7)
-    frame = {name: np.asarray(value)[None] for name, value in recording.frame(world, world.observe()).items()}
-    labeller = run._labeller(frame)
-    direction = frame["direction"].astype(int)
-    values = labeller.values(frame, frame["target"].astype(int)[:, None],
-                             np.array([[labeller.tasks.index("push")]]), direction[:, None])
-    assert np.allclose(values[0, 0], OraclePolicy(world).infer(world.observe()).values, atol=1e-6)
-    world.close()
+def test_the_learning_rate_rises_and_falls():
+    rates = [trainer.schedule(step / 1000) for step in range(1000)]
+    top = int(np.argmax(rates))
+    assert 0 < rates[0] < 0.01 and top == pytest.approx(40, abs=2) and rates[top] == pytest.approx(1, abs=0.01)
+    assert all(np.diff(rates[:top]) > 0) and all(np.diff(rates[top:]) < 0) and 0 < rates[-1] < 0.03
 
 
-def test_batches_name_what_is_there_and_what_is_not(run, frames):
-    labeller: Labeller = run._labeller(frames)
-    proprio, actions = labeller.statistics(np.random.default_rng(0))
-    batch = labeller.batch(np.random.default_rng(1), 16, 4, proprio, actions)
-    words = {i: word for word, i in labeller.words.ids.items()}
-    known = {(s, c) for s, c in zip(frames["shape"].ravel(), frames["colour"].ravel(), strict=True) if s >= 0}
-    kinds = {f"{tuple(COLOURS)[c]} {SHAPES[s]}" for s, c in known}
-    assert (~batch.there).any() and batch.actions.min() >= 0 and batch.actions.max() <= 255
-    for ids, there in zip(batch.text.reshape(-1, batch.text.shape[-1]), batch.there.ravel(), strict=True):
-        text = " ".join(words[i] for i in ids[1:] if i)
-        assert not there or any(kind in text for kind in kinds), text
+# --- runs ---------------------------------------------------------------------------------------------------------
 
 
-def test_batches_depend_on_the_generator_alone(run, frames):
-    labeller = run._labeller(frames)
-    pair = labeller.statistics(np.random.default_rng(0))
-    a, b = (labeller.batch(np.random.default_rng(5), 4, 2, *pair) for _ in range(2))
-    assert all(np.array_equal(getattr(a, n), getattr(b, n)) for n in ("image", "text", "point", "actions"))
-
-
-def test_absent_kinds_are_absent():
-    rng, kinds = np.random.default_rng(0), [(0, 1), (2, 3), (1, 1)]
-    assert all(absent_kind(rng, kinds) not in kinds for _ in range(500))
-
-
-def test_patch_of_a_point(run, frames):
-    model = run._model(frames)
-    point = torch.tensor([[[0.0, 0.0], [95.0, 95.0], [17.0, 9.0], [500.0, 3.0]]])
-    patch, usable = patch_targets(model, point, torch.tensor([[True, True, True, True]]))
-    assert patch[0, :3].tolist() == [0, 143, 14] and usable.tolist() == [[True, True, True, False]]
-    assert patch_targets(model, point, torch.zeros(1, 4, dtype=torch.bool))[0].tolist() == [[144] * 4]
+@pytest.fixture
+def make_run(tmp_path, demonstrations, monkeypatch):
+    """Runs on the demonstrations that are there, without their measures."""
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 2)
+    monkeypatch.setattr(Run, "_measure", lambda *_: None)
+    return lambda name="run": Run(SETTINGS, tmp_path / name, demonstrations, jobs=1)
 
 
 class Killed(Exception):
     pass
 
 
-def trained(run, frames, monkeypatch, kill_at=None):
-    """The weights after the 'act' stage; kill_at raises in the middle of a step and starts anew."""
-    monkeypatch.setattr(trainer, "SAVE_EVERY", 2)
+def trained(run, frames, monkeypatch, kill_at=2.0):
+    """The weights after the stage 'act'; kill_at: share of it after which the first try ends in a step's middle."""
     real = trainer.schedule
-    if kill_at is not None:
-        def failing(progress):
-            if progress >= kill_at:
-                raise Killed
-            return real(progress)
+
+    def failing(progress):
+        if progress >= kill_at:
+            raise Killed
+        return real(progress)
+
+    if kill_at < 1:
         monkeypatch.setattr(trainer, "schedule", failing)
         with pytest.raises(Killed):
-            run._stage(run._model(frames), "act", SETTINGS["act"], frames, acting=True)
+            run._stage(run._model(), "act", SETTINGS["act"], [frames])
         monkeypatch.setattr(trainer, "schedule", real)
-    model = run._model(frames)
-    run._stage(model, "act", SETTINGS["act"], frames, acting=True)
+    model = run._model()
+    run._stage(model, "act", SETTINGS["act"], [frames])
     return model.state_dict()
 
 
-def test_a_killed_run_ends_as_an_unbroken_one(tmp_path, folder, frames, monkeypatch):
-    whole = trained(Run(SETTINGS, tmp_path / "a", folder, 1), frames, monkeypatch)
-    broken = trained(Run(SETTINGS, tmp_path / "b", folder, 1), frames, monkeypatch, kill_at=0.5)
+def test_a_killed_run_ends_as_an_unbroken_one(make_run, frames, monkeypatch):
+    first = make_run("a")._model().state_dict()
+    whole = trained(make_run("a"), frames, monkeypatch)
+    broken = trained(make_run("b"), frames, monkeypatch, kill_at=0.5)
+    assert any(not torch.equal(first[name], whole[name]) for name in whole)
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
 
 
-def test_a_kill_between_writing_and_swapping_loses_nothing(run, frames, monkeypatch):
+def test_a_kill_between_writing_and_swapping_loses_nothing(make_run, frames, monkeypatch):
+    run = make_run()
     weights = trained(run, frames, monkeypatch)
     (run.folder / "act").rename(run.folder / "act.new")
-    model = run._model(frames)
-    assert trainer.resume(model, torch.optim.AdamW(model.parameters()), run.folder / "act") == 6
+    model = run._model()
+    assert trainer.resume(model, torch.optim.AdamW(model.parameters()), run.folder / "act") == SETTINGS["act"]["steps"]
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
 
 
-def test_training_lowers_the_loss(run, frames):
-    model = run._model(frames)
-    labeller = run._labeller(frames)
-    pair = labeller.statistics(np.random.default_rng(0))
-    batch = labeller.batch(np.random.default_rng(0), 8, 2, *pair)
-
-    def loss():
-        return batch_loss(model, batch, torch.Generator().manual_seed(0), acting=True)[0]
-
-    optimiser, before = torch.optim.Adam(model.parameters(), 3e-3), loss().item()
-    for _ in range(20):
-        optimiser.zero_grad()
-        loss().backward()
-        optimiser.step()
-    assert loss().item() < 0.8 * before
+def test_another_seed_is_another_model(make_run):
+    one, other = make_run("a"), make_run("b")
+    other.seed = 4
+    same, different = make_run("a")._model().state_dict(), other._model().state_dict()
+    assert all(torch.equal(same[name], value) for name, value in one._model().state_dict().items())
+    assert not torch.equal(same["look.other_keys"], different["look.other_keys"])
 
 
-def test_settings_are_read_strictly(tmp_path):
-    with pytest.raises(UnknownNameError, match="panda"):
-        load_settings("pandaa")
+TOGETHER = """
+import sys
+from pathlib import Path
+from test_training import SETTINGS
+from vla_ros.training import pipeline
+pipeline.collect_held_out = pipeline.Run._measure = lambda *_: None
+run = pipeline.Run(SETTINGS, Path(sys.argv[1]), Path(sys.argv[2]), jobs=1)
+run.tasks, stage = ["stack", "push"], pipeline.Run._stage
+def noted(self, model, *rest):
+    stage(self, model, *rest)
+    weights = sum(float(p.detach().abs().sum()) for p in model.parameters())
+    print(f"{run.accelerator.num_processes} processes, weights {weights:.6f}", flush=True)
+pipeline.Run._stage = noted
+run.train("align")
+"""
+
+
+def test_two_processes_train_one_model(tmp_path, demonstrations):
+    (tmp_path / "together.py").write_text(TOGETHER)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    shared = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true",
+                           "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                           "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}  # as torchrun sets them
+    command = [sys.executable, str(tmp_path / "together.py"), str(tmp_path / "run"), str(demonstrations)]
+    ran = [subprocess.Popen(command, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE) for rank in range(2)]
+    try:
+        said = [process.communicate(timeout=200) for process in ran]
+    finally:
+        for process in ran:
+            process.kill()
+    (one, error), (other, _) = said
+    assert all(process.returncode == 0 for process in ran), error
+    weights = re.findall(r"2 processes, weights ([\d.]+)", one)
+    assert weights == re.findall(r"2 processes, weights ([\d.]+)", other) and len(set(weights)) == 3, "after each stage"
+
+
+def test_processes_that_do_not_train_together_are_an_error(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")  # of torchrun, where there is no GPU
+    with pytest.raises(ConfigError, match="started 2 processes.*set ACCELERATE_USE_CPU=true"):
+        trainer.make_accelerator()
+
+
+def test_the_whole_run_makes_a_checkpoint_that_opens_and_is_not_made_twice(tmp_path, little):
+    def run(last=STAGES[-1]):
+        made = Run(SETTINGS, tmp_path / "run", tmp_path / "demos", jobs=1)
+        made.tasks = ["pick", "home"]
+        return made.train(last)
+
+    assert run("look") == run() == tmp_path / "run" / "checkpoint"
+    settings = json.loads((tmp_path / "run" / "checkpoint" / SETTINGS_FILE).read_text())
+    assert set(settings["measures"]) == {"motor", "look", "align", "act", "corrections-1"}
+    seen = {"retrieval", "look", "verdict", "questions"}
+    assert settings["seed"] == 3 and set(settings["measures"]["act"]) == seen | {"actions"}
+    assert set(settings["measures"]["look"]) == seen and set(settings["measures"]["motor"]) == {"actions"}
+    assert (tmp_path / "run" / "curves.png").is_file()
+    policy = NativePolicy.load(tmp_path / "run" / "checkpoint", load_profile("panda"))
+    up = policy.spec.names.index("dz")
+    assert policy.actions.low[up] < -0.02 and policy.actions.high[up] > 0.02
+    weights = tmp_path / "run" / "checkpoint" / "model.safetensors"
+    before, log = weights.read_bytes(), (tmp_path / "run" / "log.jsonl").read_text()
+    run()
+    assert weights.read_bytes() == before and (tmp_path / "run" / "log.jsonl").read_text() == log
+    assert {json.loads(line)["stage"] for line in log.splitlines()} == set(settings["measures"])
+    assert open_checkpoint(weights.parent)[0].config.robot == "panda"
+
+
+def test_stages_and_settings_are_read_strictly(tmp_path, make_run):
+    with pytest.raises(UnknownNameError, match="did you mean 'look'"):
+        make_run().train("lok")
+    with pytest.raises(UnknownNameError, match="husky"):
+        load_settings("huskyy")
     file = tmp_path / "mine.yaml"
     file.write_text("robot: panda\nseeed: 3\n")
     with pytest.raises(UnknownNameError, match="did you mean 'seed'"):
         load_settings(str(file))
+    file.write_text("robot: panda\nseed: 3\n")
+    with pytest.raises(ConfigError, match="lacks demos, model, motor, look, align, act, corrections"):
+        load_settings(str(file))
+    with pytest.raises(ConfigError, match="no training configuration"):
+        load_settings(str(tmp_path / "nowhere.yaml"))
 
 
-def test_the_whole_pipeline_makes_a_checkpoint_that_opens(tmp_path):
-    folder = Run(SETTINGS, tmp_path / "run", tmp_path / "demos", jobs=1).train()
-    policy = NativePolicy.load(folder, load_profile("panda"))
-    up = policy.spec.names.index("dz")
-    assert policy.actions.low[up] < -0.02 and policy.actions.high[up] > 0.02, "lifting must be sayable in action tokens"
-    assert policy.proprio.low[2] < 0.05, "heights near the table must lie inside the normalised range"
-    before = (folder / "model.safetensors").read_bytes()
-    Run(SETTINGS, tmp_path / "run", tmp_path / "demos", jobs=1).train()
-    assert (folder / "model.safetensors").read_bytes() == before
+@pytest.mark.parametrize("name", ["default", "husky"])
+def test_shipped_settings_are_whole(name):
+    settings = load_settings(name)
+    for stage in STAGES:
+        needed = {"practice"} if stage == "motor" else {"images", "instructions", "questions"}
+        needed = needed | {"learning_rate"} if settings[stage]["steps"] else set()
+        assert needed <= set(settings[stage]), stage
+    assert {"rounds", "episodes"} <= set(settings["corrections"])

@@ -54,6 +54,5 @@ class Answerer(Protocol):
 def require_answerer(policy: Policy) -> Answerer:
     """The policy, when it answers questions; else raises ConfigError."""
     if not isinstance(policy, Answerer):
-        raise ConfigError(f"policy '{policy.name}' answers no questions, and none that ships does yet: "
-                          "open one with an `ask`")
+        raise ConfigError(f"policy '{policy.name}' answers no questions: open 'native', or a checkpoint's folder")
     return policy

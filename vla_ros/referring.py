@@ -29,15 +29,16 @@ BESIDE = ("near", "next to", "beside", "close to")
 
 
 def refer(rng: np.random.Generator, kinds: Sequence[Kind], positions: np.ndarray, index: int,
-          spatial: bool = True) -> str:
+          spatial: bool = True, canonical: float = CANONICAL) -> str:
     """A phrase that names object `index` and no other; it goes after 'the'.
 
     kinds: (shape, colour) of each. positions: (M, 2) [m] in the frame of the robot that is addressed; not used unless
-    `spatial`. ConfigError where nothing sets the object apart.
+    `spatial`. canonical: share of plain 'red cube', where that is unique. ConfigError where nothing sets the object
+    apart.
     """
     plain = by_kind(kinds, index)
     whole = plain[0][:1] if plain and plain[0] else []
-    if whole and rng.random() < CANONICAL:
+    if whole and rng.random() < canonical:
         return whole[0]
     options = [group for group in plain if group]
     if spatial:

@@ -12,8 +12,8 @@ from vla_ros.profile import Camera, load_profile
 from vla_ros.sim.cameras import project, rigid
 from vla_ros.sim.motion import BASE_HEIGHT, BUMPER
 from vla_ros.sim.tasks.layout import TRIES, Kind, kinds, shuffled
-from vla_ros.sim.tasks.wordings import instruction
-from vla_ros.sim.world import SHAPES, Scene, SceneObject, WorldState, half_height
+from vla_ros.sim.tasks.wordings import wording
+from vla_ros.sim.world import MOVABLE, OBJECT_COLOURS, Scene, SceneObject, WorldState, half_height
 
 GAP = 0.30  # [m] bumper to surface, at most
 HEADING = 0.25  # [rad]
@@ -21,7 +21,9 @@ REST = (0.03, 0.05)  # [m/s], [rad/s] slower than this is at rest
 NEAREST, FARTHEST = 1.3, 2.5  # [m] ahead of base_link: where objects may stand
 ASIDE = 0.65  # to either side, in distances ahead
 CANDIDATES = 25  # places tried for one object
+COLOURS = OBJECT_COLOURS[:6]
 SIZES = {"cube": (0.30, 0.36), "cylinder": (0.24, 0.27), "ball": (0.30, 0.38)}  # [m]
+SHAPES = tuple(SIZES)
 LANE = 0.62  # [m] half the robot's width and an object's, with air: kept free on the way to the target
 SPACING = 0.5  # [m]
 
@@ -37,10 +39,11 @@ class Drive:
 
     def layout(self, rng: np.random.Generator) -> Scene:
         yaw = float(rng.uniform(-np.pi, np.pi))
-        placed = place(rng, kinds(rng, int(rng.integers(2, 6))), load_profile(self.robot).cameras["front"])
-        objects, target = shuffled(rng, [turned(thing, yaw) for thing in placed])
-        words = instruction(self.name, objects[target].words, "", rng)
-        return Scene(objects, target, "", words, (0.0, 0.0, yaw))
+        chosen = kinds(rng, int(rng.integers(2, 6)), SHAPES, COLOURS)
+        placed = place(rng, chosen, load_profile(self.robot).cameras["front"])
+        objects, places = shuffled(rng, [turned(thing, yaw) for thing in placed])
+        words = wording(rng, self.name, objects, places[0])
+        return Scene(objects, places[0], "", words, (0.0, 0.0, yaw))
 
     def progress(self, initial: WorldState, state: WorldState, scene: Scene) -> tuple[float, bool]:
         """Distance from the bumper to the object's surface."""
@@ -82,7 +85,7 @@ def ground_object(rng: np.random.Generator, kind: Kind) -> SceneObject:
     shape, colour = kind
     size = float(rng.uniform(*SIZES[shape]))
     x, yaw = rng.uniform([NEAREST, -np.pi], [FARTHEST, np.pi])
-    y, z = ASIDE * x * rng.uniform(-1, 1), half_height(SHAPES.index(shape), size)
+    y, z = ASIDE * x * rng.uniform(-1, 1), half_height(MOVABLE.index(shape), size)
     return SceneObject(shape, colour, size, (float(x), float(y), float(z)), float(yaw))
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_ros.profile import load_profile
-from vla_ros.sim.tasks.layout import arm_start, shuffled, table_objects
-from vla_ros.sim.tasks.wordings import instruction
+from vla_ros.sim.tasks.layout import arm_scene, table_objects
 from vla_ros.sim.world import Scene, WorldState
 
 LIFT = 0.05  # [m]
@@ -20,9 +18,7 @@ class Pick:
     hold = 0.5
 
     def layout(self, rng: np.random.Generator) -> Scene:
-        objects, target = shuffled(rng, table_objects(rng))
-        words = instruction(self.name, objects[target].words, "", rng)
-        return Scene(objects, target, "", words, arm_start(rng, load_profile(self.robot).gripper.open))
+        return arm_scene(rng, self.name, table_objects(rng))
 
     def progress(self, initial: WorldState, state: WorldState, scene: Scene) -> tuple[float, bool]:
         """Distance from the end effector to the object, plus what is still to be lifted."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_ros.profile import load_profile
-from vla_ros.sim.tasks.layout import SPACING, TABLE_BOX, arm_start, shuffled, table_objects
+from vla_ros.sim.tasks.layout import TABLE_BOX, arm_scene, spacing, table_objects
 from vla_ros.sim.tasks.task import DIRECTION_VECTORS, direction_vector
-from vla_ros.sim.tasks.wordings import instruction
 from vla_ros.sim.world import Scene, WorldState
 
 DISPLACEMENT = 0.08  # [m] along the direction
@@ -25,13 +23,14 @@ class Push:
         direction = tuple(DIRECTION_VECTORS)[rng.integers(len(DIRECTION_VECTORS))]
         vector = direction_vector(direction)
 
-        def blocked(place, target):
+        def blocked(kind, place, placed):
+            if not placed:
+                return False
+            first, target = placed[0]
             along = np.clip((place - target) @ vector, -BEHIND, AHEAD)
-            return np.linalg.norm(place - target - along * vector) < SPACING
+            return np.linalg.norm(place - target - along * vector) < spacing(kind, first)
 
-        objects, target = shuffled(rng, table_objects(rng, room_for(vector), blocked))
-        words = instruction(self.name, objects[target].words, direction, rng)
-        return Scene(objects, target, direction, words, arm_start(rng, load_profile(self.robot).gripper.open))
+        return arm_scene(rng, self.name, table_objects(rng, room_for(vector), blocked), direction=direction)
 
     def progress(self, initial: WorldState, state: WorldState, scene: Scene) -> tuple[float, bool]:
         """Distance still to be pushed."""

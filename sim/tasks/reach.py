@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_ros.profile import load_profile
-from vla_ros.sim.tasks.layout import arm_start, shuffled, table_objects
-from vla_ros.sim.tasks.wordings import instruction
+from vla_ros.sim.tasks.layout import arm_scene, table_objects
 from vla_ros.sim.world import Scene, WorldState
 
 
@@ -17,9 +15,7 @@ class Reach:
     hold = 0.2
 
     def layout(self, rng: np.random.Generator) -> Scene:
-        objects, target = shuffled(rng, table_objects(rng))
-        words = instruction(self.name, objects[target].words, "", rng)
-        return Scene(objects, target, "", words, arm_start(rng, load_profile(self.robot).gripper.open))
+        return arm_scene(rng, self.name, table_objects(rng))
 
     def progress(self, initial: WorldState, state: WorldState, scene: Scene) -> tuple[float, bool]:
         """Distance from the fingertips to the top of the object."""

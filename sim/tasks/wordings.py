@@ -1,37 +1,25 @@
-"""Every wording that the tasks may use, as data: {o} is the object, {d} the direction."""
+"""The instruction of a scene, in words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-TEMPLATES = {
-    "reach": (
-        "touch the {o}", "reach the {o}", "reach for the {o}", "go to the {o}", "move to the {o}", "tap the {o}",
-        "put your fingers on the {o}", "touch the top of the {o}", "please touch the {o}", "poke the {o}",
-    ),
-    "push": (
-        "push the {o} {d}", "move the {o} {d}", "slide the {o} {d}", "shove the {o} {d}", "nudge the {o} {d}",
-        "push {d} the {o}", "please push the {o} {d}", "make the {o} go {d}", "shift the {o} {d}",
-    ),
-    "pick": (
-        "pick up the {o}", "grasp the {o}", "lift the {o}", "pick the {o} up", "grab the {o}", "take the {o}",
-        "raise the {o}", "lift up the {o}", "please pick up the {o}", "get the {o}",
-    ),
-    "drive": (
-        "drive to the {o}", "go to the {o}", "head to the {o}", "drive up to the {o}", "move to the {o}",
-        "approach the {o}", "roll to the {o}", "please drive to the {o}", "stop in front of the {o}",
-    ),
-}
-DIRECTIONS = {
-    "left": ("to the left", "left", "leftwards"),
-    "right": ("to the right", "right", "rightwards"),
-    "forward": ("forward", "away from you", "forwards"),
-    "back": ("back", "towards you", "backwards"),
-}
+from vla_ros import words
+from vla_ros.sim.world import SceneObject
+
+SPATIAL = ("reach", "pick", "away")  # families whose object may be named by where it is: it stays there
 
 
-def instruction(family: str, object_words: str, direction: str, rng: np.random.Generator) -> str:
-    """A random wording; `direction` is a key of DIRECTIONS, or empty."""
-    template = TEMPLATES[family][rng.integers(len(TEMPLATES[family]))]
-    synonyms = DIRECTIONS.get(direction, ("",))
-    return template.format(o=object_words, d=synonyms[rng.integers(len(synonyms))])
+def wording(rng: np.random.Generator, family: str, objects: Sequence[SceneObject], target: int = -1,
+            reference: int = -1, key: str = "", templates=None) -> str:
+    """A random instruction. target, reference: indices of objects, -1 for none; key: a direction or a relation;
+    templates: as for words.instruction."""
+    kinds = [(thing.shape, thing.colour) for thing in objects]
+    positions = np.array([thing.position[:2] for thing in objects])
+
+    def named(index: int) -> str:
+        return words.refer(rng, kinds, positions, index, spatial=family in SPATIAL) if index >= 0 else ""
+
+    return words.instruction(family, rng, o=named(target), r=named(reference), d=key, templates=templates)

@@ -22,7 +22,7 @@ from vla_ros.types import JointState as Joints
 
 PANDA = load_profile("panda")
 NAMES = (*PANDA.joints, *PANDA.gripper.joints)
-BLACK = np.zeros((96, 96, 3), np.uint8)
+BLACK = np.zeros((128, 128, 3), np.uint8)
 
 
 class Robot:

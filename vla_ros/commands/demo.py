@@ -33,7 +33,7 @@ class Plan:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--say", default="", help='what to do, for example "push the blue cube to the left"')
-    add("--task", help="task family: reach, push, pick, drive (default: the one that the words belong to)")
+    add("--task", help="task family, for example push (default: the one that the words belong to)")
     add("--seed", type=at_least(0), default=SEED, help="of the layout; with --say, of the first that may do")
     add("--policy", default="native", help="native, hold, replay:FILE.npz or a checkpoint's folder")
     add("--out", type=Path, default=Path("out/demo"), help="folder of the video and the contact sheet")

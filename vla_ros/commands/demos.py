@@ -12,7 +12,7 @@ HELP = "write demonstrations of the scripted experts"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="all", help="all, or families parted by commas")
     parser.add_argument("--episodes", type=int, default=1000, help="episodes a family")
-    parser.add_argument("--stills", type=int, default=4000, help="still scenes a family, one image each")
+    parser.add_argument("--stills", type=int, default=4000, help="still scenes, of all families together")
     parser.add_argument("--out", type=Path, default=Path("data/demos"), help="folder; what it holds already is kept")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
 

@@ -13,12 +13,11 @@ from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.evaluation import scenes
 from vla_ros.evaluation.scenes import Templates
 from vla_ros.evaluation.setting import BLACK, FROZEN, REFUSED, STILL, Setting
-from vla_ros.sim.appearance import Appearance
+from vla_ros.sim.appearance import displaced, lit
 from vla_ros.sim.tasks import TASKS, get_task
 from vla_ros.words import HELD_OUT, load_refused, load_wordings, refused_instruction
 
 PLAIN, WORDINGS = "plain", "wordings"
-SHIFT, TURN = 0.03, np.radians(5.0)  # [m], [rad] of a camera, at most
 LATENCIES = (0, 100, 200, 400)  # [ms]
 
 Setter = Callable[[Setting, np.random.Generator, Templates], Setting]
@@ -37,8 +36,13 @@ class Condition:
     rated: bool = True
 
 
+@cache
+def has_target(task: str) -> bool:
+    return TASKS[task].layout(np.random.default_rng(0)).target >= 0
+
+
 def on_arm(task: str) -> bool:
-    """Whether the robot has families that can follow."""
+    """Whether the robot has families that can follow, and was trained without the held-out pairs."""
     return TASKS[task].robot == TASKS[scenes.FOLLOWING[0]].robot
 
 
@@ -50,20 +54,20 @@ def wordings(setting, rng, templates):
     return with_scene(setting, scenes.worded(setting.scene, setting.task.name, rng, templates))
 
 
+def pairs(setting, rng, templates):
+    return with_scene(setting, scenes.unseen_pair(setting.scene, setting.task.name, rng))
+
+
 def distractors(setting, rng, templates):
     return with_scene(setting, scenes.crowd(setting.task, rng))
 
 
 def camera(setting, rng, templates):
-    look = Appearance(shift=random_vector(rng, SHIFT), turn=random_vector(rng, TURN))
-    return replace(setting, appearance=look)
+    return replace(setting, appearance=displaced(rng))
 
 
 def light(setting, rng, templates):
-    look = Appearance(light=(*rng.uniform(-1.5, 1.5, 2).tolist(), 2.0), light_colour=tuple(rng.uniform(0.8, 1, 3)),
-                      ambient=rng.uniform(0.4, 0.7), diffuse=rng.uniform(0.2, 0.6),
-                      surface=tuple(rng.uniform(0.5, 0.95) * rng.uniform(0.8, 1, 3)), texture=int(rng.integers(2**31)))
-    return replace(setting, appearance=look)
+    return replace(setting, appearance=lit(rng))
 
 
 def latency(setting, rng, templates, milliseconds: int):
@@ -94,16 +98,19 @@ def blind(setting, rng, templates, pictures: str):
 CONDITIONS: dict[str, Condition] = {
     PLAIN: Condition("nothing is changed", plain),
     WORDINGS: Condition("templates that training never used", wordings),
-    "distractors": Condition("as many objects as there are room for, like the target in colour or shape", distractors),
+    "pairs": Condition("the target has a colour that training never showed on its shape", pairs,
+                       lambda task: on_arm(task) and has_target(task)),
+    "distractors": Condition("as many objects as there are room for, like the target in colour or shape", distractors,
+                             has_target),
     "camera": Condition("cameras moved by up to 3 cm and 5 degrees", camera),
     "light": Condition("another light, and another colour and texture below the objects", light),
     **{f"latency-{ms}": Condition(f"the world goes on while the model thinks, and {ms} ms more",
                                   partial(latency, milliseconds=ms)) for ms in LATENCIES},
-    "absent": Condition("the object named is not there: right is to refuse", absent),
+    "absent": Condition("the object named is not there: right is to refuse", absent, has_target),
     "impossible": Condition("it cannot be done: right is to refuse", impossible),
     "changed": Condition("after one second, other words: right is to do what they say", changed, on_arm, rated=False),
     "shuffled": Condition("the words of another family, judged by the layout's own goal: what language is worth",
-                          shuffled, rated=False),
+                          shuffled, has_target, rated=False),
     "frozen": Condition("the cameras repeat their first picture: right is to end by refusing it, or not to move",
                         partial(blind, pictures=FROZEN), rated=False),
     "black": Condition("the cameras are black: right is to refuse, or not to move", partial(blind, pictures=BLACK),
@@ -161,9 +168,3 @@ def held_out(templates: Templates) -> Templates:
 
 def with_scene(setting: Setting, scene) -> Setting:
     return replace(setting, scene=replace(scene, seed=setting.scene.seed))
-
-
-def random_vector(rng: np.random.Generator, most: float) -> tuple[float, float, float]:
-    """Of any direction, and of a length that is uniform up to `most`."""
-    direction = rng.normal(size=3)
-    return tuple((direction / np.linalg.norm(direction) * rng.uniform(0, most)).tolist())

@@ -1,6 +1,6 @@
 """Other scenes and other words for an episode. Each function draws from the generator that it is given, and only there.
 
-Templates are those of vla_ros.words: families to wordings; None stands for the simulator's own words.
+Templates are those of vla_ros.words: families to wordings; None stands for the ones that ship for training.
 """
 
 from __future__ import annotations
@@ -10,40 +10,49 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_ros import words
 from vla_ros.errors import SimulationError
 from vla_ros.evaluation.setting import Change
-from vla_ros.sim.tasks import TASKS, Task, wordings
+from vla_ros.sim.tasks import TASKS, Task
+from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.tasks.task import DIRECTION_VECTORS
-from vla_ros.sim.world import Scene
+from vla_ros.sim.world import CONTAINERS, Scene
+from vla_ros.words import instruction
 
 Templates = Mapping[str, Sequence[str]] | None
 LAYOUTS = 30  # looked at for the most crowded one
 OTHERS = 1000  # looked at for an object that a scene lacks
-ONE_OBJECT = ("reach", "push", "pick", "drive")  # families whose words fit any object of any scene
+ONE_OBJECT = ("reach", "push", "pick", "away", "drive")  # families whose words fit any object of any scene
 FOLLOWING = ("reach", "pick")  # families that can be begun from wherever the arm is
 HALF_WAY = 1.0  # [s]
 
 
 def worded(scene: Scene, family: str, rng: np.random.Generator, templates: Templates = None, named: str = "") -> Scene:
-    """The scene's goal in the words of a family: of these templates, or in the simulator's own.
+    """The scene's goal in the words of a family. named: words for the object, instead of the target's own."""
+    def words(index: int) -> str:
+        return scene.objects[index].words if index >= 0 else ""
+    said = instruction(family, rng, o=named or words(scene.target), r=words(scene.reference),
+                       d=scene.relation or scene.direction, templates=templates)
+    return replace(scene, instruction=said)
 
-    named: words for the object, instead of the target's own.
-    """
-    said = named or scene.objects[scene.target].words
-    text = (wordings.instruction(family, said, scene.direction, rng) if templates is None
-            else words.instruction(family, rng, o=said, d=scene.direction, templates=templates))
-    return replace(scene, instruction=text)
+
+def unseen_pair(scene: Scene, family: str, rng: np.random.Generator) -> Scene:
+    """The target in a colour that training never showed on its shape; an object that had it takes the old one."""
+    target = scene.objects[scene.target]
+    colours = [colour for shape, colour in HELD_OUT_PAIRS if shape == target.shape]
+    new = replace(target, colour=colours[rng.integers(len(colours))])
+    swapped = [new if thing is target else replace(thing, colour=target.colour) if thing.words == new.words else thing
+               for thing in scene.objects]
+    return worded(replace(scene, objects=tuple(swapped)), family, rng)
 
 
 def crowd(task: Task, rng: np.random.Generator) -> Scene:
-    """The most crowded of some layouts, where every other object shares the target's colour or its shape."""
+    """The most crowded of some layouts, where every other movable object shares the target's colour or its shape."""
     scene = max((task.layout(rng) for _ in range(LAYOUTS)), key=lambda scene: len(scene.objects))
     target, taken = scene.objects[scene.target], {thing.words for thing in scene.objects}
     objects = []
-    for thing in scene.objects:
+    for i, thing in enumerate(scene.objects):
         alike = replace(thing, colour=target.colour)
-        if thing.shape != target.shape and alike.words not in taken:
+        if i in movable(scene) and thing.shape != target.shape and alike.words not in taken:
             taken.add(alike.words)
             thing = alike
         objects.append(thing)
@@ -75,8 +84,12 @@ def changed(scene: Scene, task: Task, rng: np.random.Generator) -> Change:
 
 
 def about_another(scene: Scene, family: str, rng: np.random.Generator) -> Scene:
-    """A goal of a family of ONE_OBJECT about an object that is not the target, if there is one."""
-    others = [i for i in range(len(scene.objects)) if i != scene.target] or [scene.target]
+    """A goal of a family of ONE_OBJECT about a movable object that is not the target, if there is one."""
+    others = [i for i in movable(scene) if i != scene.target] or [scene.target]
     direction = str(rng.choice(list(DIRECTION_VECTORS))) if family == "push" else ""
-    goal = replace(scene, target=int(rng.choice(others)), direction=direction)
+    goal = replace(scene, target=int(rng.choice(others)), direction=direction, reference=-1, relation="")
     return worded(goal, family, rng)
+
+
+def movable(scene: Scene) -> list[int]:
+    return [i for i, thing in enumerate(scene.objects) if thing.shape not in CONTAINERS]

@@ -1,13 +1,15 @@
-"""The native VLA: a ViT, an MLP projector, and a decoder-only language model over one vocabulary.
+"""The native VLA: a ViT, an MLP projector, a decoder-only language model and an action expert over one vocabulary.
 
-Letters: B images, K instructions an image, G patches along a side (P = G*G patches), I image tokens of the
-language model, L text tokens, Q action tokens (horizon x dim), S tokens of one instruction, d width.
+Letters: B images, K instructions an image, P patches of an image, I image tokens of the language model, L text tokens,
+Q action tokens (horizon x dim), A tokens of an answer, d width.
 
-    [image: I] [text: L] [look x, look y] [proprioception] [action queries: Q]
+    [image: I] [text: L] [seek: target, reference, verdict, intent] -> [look: 3 x (x, y)] -> [action: Q]
+    [image: I] [text: L] [<answer> and the words of the answer: A]
 
-Image tokens see each other; text sees the text before it; look, proprioception and queries see everything of
-their instruction. So an image is encoded once for any number of instructions, the text alone says what to look
-for, and all action tokens are decoded in one pass.
+Image tokens see each other, so an image is encoded once for any number of texts. Text sees the text before it. Seek
+tokens see image and text: they say where the instruction's things are, and whether it is to be done at all; the intent
+sees the text alone. The action expert decodes all action tokens in one pass, from the intent, the look tokens and
+proprioception. An answer sees image, text and its own words so far.
 """
 
 from __future__ import annotations
@@ -17,44 +19,27 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import DynamicCache, LlamaConfig, LlamaModel, PreTrainedModel, ViTConfig, ViTModel
+from transformers import DynamicCache, LlamaConfig, LlamaModel, PreTrainedModel
 
 from vla_ros.model import vocabulary as vocab
+from vla_ros.model.acting import BANDS, ActionExpert
 from vla_ros.model.configuration import VlaConfig
+from vla_ros.model.look import NAMED, Look
+from vla_ros.model.vision import Projector, make_vision
 
-LOOK_TOKENS, PROPRIO_TOKENS = 2, 1
-BANDS = 6  # octaves of the Fourier features of proprioception
+SEEK = len(NAMED) + 2  # and verdict and intent, the last two
 
 
 @dataclass(frozen=True)
-class Output:
-    """look_logits (B, K, P + 1), the last for 'not there'; query (B, K, look_width); actions (B, K, Q, bins);
-    patches (B, P, vision_width)."""
+class Sight:
+    """What an instruction made the model see: look logits (B, K, 3, P + 2) and queries (B, K, 3, look_width),
+    verdict logits (B, K, verdicts), intent (B, K, d), patches (B, P, vision_width)."""
 
     look_logits: Tensor
     query: Tensor
-    actions: Tensor
+    verdict: Tensor
+    intent: Tensor
     patches: Tensor
-
-
-class ConvStem(nn.Sequential):
-    """Stride-2 convolutions down to one vector a patch, in place of ViT's one projection.
-
-    With it small objects bind to words within minutes of training (Xiao et al. 2021, arXiv:2106.14881).
-    """
-
-    def __init__(self, channels: int, patch: int):
-        layers, width, steps = [], 3, patch.bit_length() - 1
-        for i in range(steps):
-            out = channels // 2 ** (steps - 1 - i)
-            layers += [nn.Conv2d(width, out, 3, stride=2, padding=1), nn.GELU()]
-            width = out
-        super().__init__(*layers, nn.Conv2d(width, channels, 1))
-
-    @property
-    def weight(self) -> Tensor:
-        """ViTModel asks its projection's weight for the type that images should have."""
-        return self[-1].weight
 
 
 class VlaModel(PreTrainedModel):
@@ -66,25 +51,13 @@ class VlaModel(PreTrainedModel):
     def __init__(self, config: VlaConfig):
         super().__init__(config)
         c, d = config, config.width
-        self.vision = ViTModel(ViTConfig(
-            hidden_size=c.vision_width, num_hidden_layers=c.vision_layers, num_attention_heads=c.vision_heads,
-            intermediate_size=2 * c.vision_width, image_size=c.image_size, patch_size=c.patch_size,
-            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-            attn_implementation="eager"), add_pooling_layer=False)
-        self.vision.embeddings.patch_embeddings.projection = ConvStem(c.vision_width, c.patch_size)
-        self.projector = nn.Sequential(nn.Linear(c.vision_width * c.pool**2, d), nn.GELU(), nn.Linear(d, d))
+        self.vision, self.projector, self.look = make_vision(c), Projector(c), Look(c)
         self.language = LlamaModel(LlamaConfig(
             vocab_size=c.vocab_size, hidden_size=d, num_hidden_layers=c.layers, num_attention_heads=c.heads,
-            num_key_value_heads=c.heads, intermediate_size=c.mlp, max_position_embeddings=512,
+            num_key_value_heads=c.heads, intermediate_size=c.mlp, max_position_embeddings=1024,
             pad_token_id=vocab.PAD, attn_implementation="eager"))
-        proprio = len(c.proprio_names or [""])
-        self.proprio = nn.Sequential(nn.Linear(proprio * (1 + 2 * BANDS), d), nn.GELU(), nn.Linear(d, d))
-        self.action_queries = nn.Parameter(torch.randn(c.queries, d) * 0.02)
-        self.patch_key = nn.Linear(c.vision_width, c.look_width)
-        self.text_query = nn.Linear(d, c.look_width)
-        self.absent_key = nn.Parameter(torch.randn(c.look_width))
-        self.look_scale = nn.Parameter(torch.tensor(2.5))
-        self.offset = nn.Sequential(nn.Linear(c.vision_width + c.look_width, 64), nn.GELU(), nn.Linear(64, 2))
+        self.seek_queries = nn.Parameter(torch.randn(SEEK, d) * 0.02)
+        self.expert = ActionExpert(c)
         self.post_init()
         self._smooth_positions()
 
@@ -109,136 +82,142 @@ class VlaModel(PreTrainedModel):
 
     # --- parts -------------------------------------------------------------------------------------------------
 
-    def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """pixels (B, 3, H, W) in [-1, 1] -> patches (B, P, vision_width), image tokens (B, I, d)."""
+    def remember(self, pixels: Tensor) -> tuple[Tensor, DynamicCache]:
+        """Reads images (B, 3, H, W) in [-1, 1]: patches (B, P, vision_width), and the memory of their image tokens."""
         patches = self.vision(pixels).last_hidden_state[:, 1:]
-        b, p, w = patches.shape
-        g, n = self.config.grid, self.config.pool
-        blocks = patches.view(b, g // n, n, g // n, n, w).transpose(2, 3).reshape(b, (g // n) ** 2, n * n * w)
-        return patches, self.projector(blocks)
+        image = self.projector(patches)
+        memory = DynamicCache(config=self.language.config)
+        mask = torch.ones(1, image.shape[1], image.shape[1], dtype=torch.bool, device=image.device)
+        self._run(image, mask, memory, torch.arange(image.shape[1], device=image.device))
+        return patches, memory
 
-    def encode_proprio(self, proprio: Tensor) -> Tensor:
-        """proprio (..., D) normalised to [-1, 1] -> (..., 1, d)."""
-        waves = [f(proprio * torch.pi * 2.0**k) for k in range(-1, BANDS - 1) for f in (torch.sin, torch.cos)]
-        return self.proprio(torch.cat([proprio, *waves], -1)).unsqueeze(-2)
+    def score(self, hidden: Tensor, first: int, last: int) -> Tensor:
+        """hidden (..., d) -> (..., last - first): scores of these tokens, against their own embeddings."""
+        return F.linear(hidden, self.language.embed_tokens.weight[first:last])
 
-    def look(self, patches: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """patches (B, P, vision_width), text (B, K, d) -> logits (B, K, P + 1), queries (B, K, look_width)."""
-        keys = F.normalize(self.patch_key(patches), dim=-1)
-        absent = F.normalize(self.absent_key, dim=-1).expand(len(patches), 1, -1)
-        query = F.normalize(self.text_query(text), dim=-1)
-        logits = query @ torch.cat([keys, absent.to(keys.dtype)], 1).transpose(1, 2)
-        return logits * self.look_scale.exp().clamp(max=100), query
+    def read(self, text_ids: Tensor, memory: DynamicCache, patches: Tensor) -> Sight:
+        """Instructions (B, K, L) on images whose memory was repeated K times; leaves text and seek in the memory."""
+        b, k, length = text_ids.shape
+        text_mask = (text_ids != vocab.PAD).flatten(0, 1)
+        hidden = self._run(self._with_seek(text_ids.flatten(0, 1)).to(patches.dtype), self._reading_mask(text_mask),
+                           memory, self._positions(length, SEEK))
+        seek = hidden[:, length:].unflatten(0, (b, k))
+        text = mean(hidden[:, :length], text_mask).unflatten(0, (b, k))
+        logits, query = self.look(patches, text, seek[:, :, :len(NAMED)])
+        return Sight(logits, query, self.score(seek[:, :, -2], *vocab.VERDICT_RANGE), seek[:, :, -1], patches)
 
-    def point(self, patches: Tensor, query: Tensor, patch: Tensor) -> Tensor:
-        """Where in the image the named thing is: pixels (B, K, 2), from the patch (B, K) that holds it."""
-        chosen = patches.gather(1, patch[..., None].expand(-1, -1, patches.shape[-1]))
-        offset = self.offset(torch.cat([chosen, query.to(chosen.dtype)], -1)).float()
-        g, size = self.config.grid, self.config.patch_size
-        centre = torch.stack([patch % g, patch // g], -1) + 0.5
-        return (centre + offset) * size
+    def intend(self, text_ids: Tensor) -> Tensor:
+        """The intent of words alone: text_ids (N, L) -> (N, d), the same as read() gives with any image."""
+        mask = self._reading_mask(text_ids != vocab.PAD, image_tokens=0)
+        return self._run(self._with_seek(text_ids), mask, DynamicCache(config=self.language.config),
+                         self._positions(text_ids.shape[1], SEEK))[:, -1]
 
-    def look_tokens(self, pixels: Tensor) -> Tensor:
-        """Pixels (..., 2) -> token ids (..., 2) of x and y."""
-        bins = (pixels / self.config.image_size * vocab.LOOK_BINS).floor().long().clamp(0, vocab.LOOK_BINS - 1)
-        return bins + torch.tensor([vocab.LOOK_X, vocab.LOOK_Y], device=pixels.device)
+    def act(self, intent: Tensor, look_ids: Tensor, proprio: Tensor) -> Tensor:
+        """intent (N, d), look_ids (N, 6), proprio (N, D) -> logits (N, Q, bins)."""
+        hidden = self.expert(intent, look_ids, proprio)
+        return self.score(hidden, vocab.ACTIONS, vocab.ACTIONS + vocab.ACTION_BINS)
 
-    def action_logits(self, hidden: Tensor) -> Tensor:
-        """hidden (..., d) -> (..., bins): scores of the action tokens, against their own embeddings."""
-        table = self.language.embed_tokens.weight[vocab.ACTIONS:vocab.WORDS]
-        return F.linear(hidden, table)
+    def name(self, text_ids: Tensor) -> Tensor:
+        """What words alone look for, without any image: text_ids (N, L) -> queries (N, 2, look_width), of length 1."""
+        text_mask, memory = text_ids != vocab.PAD, DynamicCache(config=self.language.config)
+        seen = torch.ones(text_ids.shape[1], text_ids.shape[1], dtype=torch.bool, device=text_ids.device).tril()
+        hidden = self._run(self.language.embed_tokens(text_ids), seen & text_mask[:, None], memory,
+                           self._positions(text_ids.shape[1], 0))
+        return F.normalize(self.look.text_query(mean(hidden, text_mask)).unflatten(-1, (len(NAMED), -1)), dim=-1)
 
     # --- passes ------------------------------------------------------------------------------------------------
 
-    def forward(self, pixels: Tensor, text_ids: Tensor, proprio: Tensor, look_ids: Tensor) -> Output:
-        """K instructions on each image, in one pass, for training.
+    def see(self, pixels: Tensor, text_ids: Tensor) -> tuple[Sight, DynamicCache]:
+        """K instructions (B, K, L) on each image (B, 3, H, W)."""
+        patches, memory = self.remember(pixels)
+        memory.batch_repeat_interleave(text_ids.shape[1])
+        return self.read(text_ids, memory, patches), memory
 
-        pixels (B, 3, H, W); text_ids (B, K, L); proprio (B, D); look_ids (B, K, 2) token ids to act on.
+    def forward(self, pixels: Tensor, text_ids: Tensor, proprio: Tensor, look_ids: Tensor) -> tuple[Sight, Tensor]:
+        """K instructions on each image, with proprio (B, D) and look_ids (B, K, 6) token ids to act on.
+
+        Returns what was seen, and action logits (B, K, Q, bins).
         """
+        b, k, _ = text_ids.shape
+        sight, _ = self.see(pixels, text_ids)
+        body = proprio[:, None].expand(-1, k, -1).flatten(0, 1)
+        logits = self.act(sight.intent.flatten(0, 1), look_ids.flatten(0, 1), body)
+        return sight, logits.unflatten(0, (b, k))
+
+    def answer_logits(self, pixels: Tensor, text_ids: Tensor, answer_ids: Tensor) -> Tensor:
+        """Questions (B, K, L) and answers that begin with <answer> (B, K, A) -> next-token logits (B, K, A, vocab)."""
         b, k, length = text_ids.shape
-        patches, memory = self.remember(pixels)
+        _, memory = self.remember(pixels)
         memory.batch_repeat_interleave(k)
-        embed = self.language.embed_tokens
-        body = self.encode_proprio(proprio)[:, None].expand(-1, k, -1, -1)
-        queries = self.action_queries.expand(b, k, -1, -1)
-        parts = [embed(text_ids), embed(look_ids), body, queries]
-        tokens = torch.cat([part.to(patches.dtype) for part in parts], 2).flatten(0, 1)  # (B*K, S, d)
-        text_mask = (text_ids != vocab.PAD).flatten(0, 1)
-        hidden = self._run(tokens, self.segment_mask(text_mask), memory).unflatten(0, (b, k))
-        text = self._mean(hidden[:, :, :length], text_ids != vocab.PAD)
-        logits, query = self.look(patches, text)
-        return Output(logits, query, self.action_logits(hidden[:, :, -self.config.queries:]), patches)
-
-    def remember(self, pixels: Tensor) -> tuple[Tensor, DynamicCache]:
-        """Reads images: patches (B, P, vision_width), and the language model's memory of their image tokens."""
-        patches, image = self.encode_image(pixels)
-        memory = DynamicCache(config=self.language.config)
-        self._run(image, torch.ones(1, image.shape[1], image.shape[1], dtype=torch.bool, device=image.device), memory)
-        return patches, memory
-
-    def find(self, pixels: Tensor, text_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The look alone: the text is read without any image. For contrastive pre-training.
-
-        Returns logits (B, K, P + 1), queries (B, K, look_width), patches (B, P, vision_width).
-        """
-        patches, _ = self.encode_image(pixels)
-        mask = (text_ids != vocab.PAD).flatten(0, 1)
-        causal = torch.ones(mask.shape[1], mask.shape[1], dtype=torch.bool, device=mask.device).tril()
-        memory = DynamicCache(config=self.language.config)
-        tokens = self.language.embed_tokens(text_ids.flatten(0, 1))
-        start = (self.config.grid // self.config.pool) ** 2
-        hidden = self._run(tokens, causal[None] & mask[:, None, :], memory, start)
-        return *self.look(patches, self._mean(hidden, mask).unflatten(0, text_ids.shape[:2])), patches
+        self._listen(text_ids.flatten(0, 1), memory)
+        hidden = self._reply(answer_ids.flatten(0, 1), (text_ids != vocab.PAD).flatten(0, 1), memory, 0)
+        return self.score(hidden, 0, self.config.vocab_size).unflatten(0, (b, k))
 
     @torch.no_grad()
-    def see(self, pixels: Tensor, text_ids: Tensor) -> tuple[Tensor, Tensor, DynamicCache]:
-        """First half of inference, one image, one instruction text_ids (1, L).
+    def reply(self, pixels: Tensor, text_ids: Tensor) -> tuple[list[int], float]:
+        """The answer to one question text_ids (1, L) about one image, greedily: token ids, and their joint probability.
 
-        Returns look probabilities (P + 1,), the point in the image (2,) [px], and the memory for act().
+        The keys and values of what was read and said are kept: each word costs one token.
         """
-        patches, memory = self.remember(pixels)
-        text_mask = text_ids != vocab.PAD
-        tokens = self.language.embed_tokens(text_ids)
-        hidden = self._run(tokens, self.segment_mask(text_mask)[:, :text_ids.shape[1]], memory)
-        logits, query = self.look(patches, self._mean(hidden, text_mask)[:, None])
-        probabilities = logits[0, 0].float().softmax(-1)
-        patch = probabilities[:-1].argmax()
-        return probabilities, self.point(patches, query, patch.view(1, 1))[0, 0], memory
+        _, memory = self.remember(pixels)
+        self._listen(text_ids, memory)
+        token, said, probability = vocab.ANSWER, [], 1.0
+        for place in range(self.config.answer_length):
+            hidden = self._reply(torch.tensor([[token]], device=text_ids.device), text_ids != vocab.PAD, memory, place)
+            odds = self.score(hidden[0, -1], 0, self.config.vocab_size).float().softmax(-1)
+            token = int(odds.argmax())
+            probability *= float(odds[token])
+            if token == vocab.END:
+                break
+            said.append(token)
+        return said, probability
 
-    @torch.no_grad()
-    def act(self, memory: DynamicCache, text_ids: Tensor, look_ids: Tensor, proprio: Tensor) -> Tensor:
-        """Second half: look_ids (1, 2), proprio (1, D) -> action logits (Q, bins)."""
-        tokens = torch.cat([self.language.embed_tokens(look_ids), self.encode_proprio(proprio),
-                            self.action_queries[None]], 1)
-        mask = self.segment_mask(text_ids != vocab.PAD)[:, text_ids.shape[1]:]
-        return self.action_logits(self._run(tokens, mask, memory)[0, -self.config.queries:])
+    def _listen(self, text_ids: Tensor, memory: DynamicCache) -> None:
+        """Puts questions (N, L) in the memory."""
+        mask = self._reading_mask(text_ids != vocab.PAD)[:, :text_ids.shape[1]]
+        self._run(self.language.embed_tokens(text_ids), mask, memory, self._positions(text_ids.shape[1], 0))
 
-    def segment_mask(self, text_mask: Tensor) -> Tensor:
-        """Which token of an instruction sees which: text_mask (N, L) -> bool (N, S, I + S)."""
-        n, length = text_mask.shape
-        images = (self.config.grid // self.config.pool) ** 2
-        size = length + LOOK_TOKENS + PROPRIO_TOKENS + self.config.queries
-        seen = torch.zeros(size, images + size, dtype=torch.bool, device=text_mask.device)
-        seen[:length, images:images + length] = torch.ones_like(seen[:length, :length]).tril()
-        seen[length:] = True
-        visible = torch.ones(n, images + size, dtype=torch.bool, device=text_mask.device)
-        visible[:, images:images + length] = text_mask
-        return seen[None] & visible[:, None, :]
+    def _reply(self, answer_ids: Tensor, text_mask: Tensor, memory: DynamicCache, place: int) -> Tensor:
+        """answer_ids (N, A) after `place` words of the answer -> hidden (N, A, d)."""
+        (n, count), i = answer_ids.shape, self.config.image_tokens
+        seen = torch.ones(n, count, memory.get_seq_length() + count, dtype=torch.bool, device=answer_ids.device)
+        seen[:, :, i:i + text_mask.shape[1]] = text_mask[:, None]
+        seen[:, :, -count:] = seen[:, :, -count:].tril()
+        positions = torch.arange(place, place + count, device=answer_ids.device) + i + self.config.text_length
+        return self._run(self.language.embed_tokens(answer_ids), seen, memory, positions)
 
-    def _run(self, tokens: Tensor, mask: Tensor, memory: DynamicCache, start: int = 0) -> Tensor:
-        """tokens (N, S, d) after what `memory` holds; mask bool (N, S, before + S or more), True where seen.
+    # --- the language model ------------------------------------------------------------------------------------
 
-        start: position of the first token when nothing is before it.
-        """
-        before, count = memory.get_seq_length(), tokens.shape[1]
-        mask = mask[:, :, :before + count]
+    def _with_seek(self, text_ids: Tensor) -> Tensor:
+        """text_ids (N, L) -> embedded text and seek tokens (N, L + SEEK, d)."""
+        return torch.cat([self.language.embed_tokens(text_ids), self.seek_queries.expand(len(text_ids), -1, -1)], 1)
+
+    def _reading_mask(self, text_mask: Tensor, image_tokens: int | None = None) -> Tensor:
+        """text_mask (N, L) -> bool (N, L + SEEK, I + L + SEEK): which token of text and seek sees which."""
+        (n, length), i = text_mask.shape, self.config.image_tokens if image_tokens is None else image_tokens
+        seen = torch.ones(length + SEEK, i + length + SEEK, dtype=torch.bool, device=text_mask.device)
+        seen[:length, :i] = False
+        seen[:length, i:] = seen[:length, i:].tril()
+        out = seen.expand(n, -1, -1).clone()
+        out[:, :, i:i + length] &= text_mask[:, None]
+        out[:, -1, :i], out[:, -1, i + length:-1] = False, False  # the intent is in the words alone
+        return out
+
+    def _positions(self, length: int, after: int) -> Tensor:
+        """Positions of `length` text tokens, and of the tokens after the longest text: padding moves nothing."""
+        i, device = self.config.image_tokens, self.device
+        later = torch.arange(i + self.config.text_length, i + self.config.text_length + after, device=device)
+        return torch.cat([torch.arange(i, i + length, device=device), later])
+
+    def _run(self, tokens: Tensor, mask: Tensor, memory: DynamicCache, positions: Tensor) -> Tensor:
+        """tokens (N, S, d) at positions (S,) after what `memory` holds; mask bool (N, S, before + S): what is seen."""
+        mask = mask[:, :, :memory.get_seq_length() + tokens.shape[1]]
         added = torch.zeros(mask.shape, dtype=tokens.dtype, device=tokens.device).masked_fill(~mask, -1e4)[:, None]
-        positions = torch.arange(count, device=tokens.device)[None] + (before or start)
-        return self.language(inputs_embeds=tokens, attention_mask=added, position_ids=positions,
+        return self.language(inputs_embeds=tokens, attention_mask=added, position_ids=positions[None],
                              past_key_values=memory, use_cache=True).last_hidden_state
 
-    @staticmethod
-    def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-        """Mean of hidden (..., L, d) over the tokens in mask (..., L)."""
-        weight = mask.to(hidden.dtype).unsqueeze(-1)
-        return (hidden * weight).sum(-2) / weight.sum(-2).clamp(min=1)
+
+def mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Mean of hidden (..., L, d) over the tokens in mask (..., L)."""
+    weight = mask.to(hidden.dtype).unsqueeze(-1)
+    return (hidden * weight).sum(-2) / weight.sum(-2).clamp(min=1)

@@ -110,6 +110,8 @@ class Commanding:
             self.interventions += 1
             self.fail(f"{error.reason}: {error}")
             moved = self.controller.tick(now)
+        if moved.step is None:
+            self._untimely(now)
         before, self.moved = self.moved.command, moved
         self.interventions += bool(moved.interventions)
         if moved.command is None:
@@ -119,6 +121,18 @@ class Commanding:
             self._answered = True
             self.latency.add((now - moved.step.chunk.stamp) / 1e9)
         return self._for_interface(moved.command, before)
+
+    def _untimely(self, now: int) -> None:
+        """Says why a chunk of which nothing was executed is not: its moments are not those of the clock here."""
+        chunk = self.controller.scheduler.chunk
+        if chunk is None or chunk.refusal or self._answered:
+            return
+        age, length = (now - chunk.stamp) / 1e9, len(chunk.values) * self.profile.action.period
+        if age >= length:
+            self.fail(f"late: the chunk came {age:.2f} s after its observation, its steps were over at {length:.2f} s")
+        elif age < -self.profile.max_observation_age:
+            self.fail(f"ahead: the chunk's observation is stamped {-age:.2f} s ahead of the clock here: do all nodes "
+                      f"read the same one?")
 
     def fail(self, fault: str) -> None:
         """Holds, because of a fault, until a chunk is accepted."""

@@ -1,4 +1,4 @@
-"""NativePolicy: the model trained by this project. It looks, then acts, or says why not."""
+"""NativePolicy: the model trained by this project. It looks, then acts, or says why not; and it answers questions."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import numpy as np
 import torch
 
 from vla_ros.errors import CheckpointError, ObservationError
+from vla_ros.model import vocabulary as vocab
 from vla_ros.model.files import open_checkpoint
-from vla_ros.model.vocabulary import ACTION_BINS, ACTIONS, Words
+from vla_ros.model.look import NAMED
+from vla_ros.model.modeling import Sight
+from vla_ros.model.vocabulary import Words
 from vla_ros.observing import proprioception
 from vla_ros.paths import data_folder
+from vla_ros.policies.gaze import Gaze
 from vla_ros.profile import RobotProfile
 from vla_ros.spec import ActionSpec, require_compatible
 from vla_ros.tokens import UniformBins
 from vla_ros.transforms import QuantileNormaliser
-from vla_ros.types import ActionChunk, Look, Observation
+from vla_ros.types import ActionChunk, Answer, Look, Observation
 
-SURE_ABSENT = 0.5  # probability of 'not there' from which on it refuses
-BLANK = 12  # [0..255] an image whose values differ by less shows nothing
+REASONS = {"absent": "I do not see what '{}' is about", "impossible": "I cannot do '{}'",
+           "nonsense": "I do not understand '{}'"}
+BLANK = 12  # [0..255] an image whose pixels differ by less shows nothing
 
 
 def shipped_checkpoint(robot: str) -> Path:
@@ -48,7 +53,7 @@ class NativePolicy:
             have = ", ".join(f"'{n}' {v.width} x {v.height}" for n, v in profile.cameras.items())
             raise CheckpointError(f"the checkpoint reads camera '{c.camera}' of {c.image_size} x {c.image_size} px; "
                                   f"robot '{profile.name}' has {have}")
-        self.bins = UniformBins(ACTION_BINS)
+        self.bins = UniformBins(vocab.ACTION_BINS)
         self.actions = QuantileNormaliser(c.action_low, c.action_high)
         self.proprio = QuantileNormaliser(c.proprio_low, c.proprio_high)
         self.reset()
@@ -59,8 +64,8 @@ class NativePolicy:
         return cls(*open_checkpoint(Path(folder)), profile)
 
     def reset(self) -> None:
-        """The next instruction's object has not been seen yet."""
-        self._seen = ""  # the instruction whose object was seen
+        """The next instruction has not been agreed to yet."""
+        self._agreed, self._gaze = "", Gaze(self.model.config.grid)
 
     def infer(self, observation: Observation) -> ActionChunk:
         timings, begin = {}, time.perf_counter()
@@ -71,50 +76,101 @@ class NativePolicy:
 
         ids, reason = self._read(observation.instruction)
         if reason:
-            return self._refuse(observation, reason, timings)
-        text = torch.tensor([ids])
-        pixels = self._pixels(observation)
+            return self._refuse(observation, reason, 1.0, timings)
+        text = torch.tensor([[ids]])
+        pixels = self._pixels(observation.images.get(self.cameras[0]))
         body = self.proprio.normalise(proprioception(observation, self.profile.kind))
         lap("preprocess")
-        probabilities, point, memory = self.model.see(pixels, text)
-        absent = float(probabilities[-1])
-        lap("look")
-        if absent > SURE_ABSENT and self._seen != observation.instruction:
-            return self._refuse(observation, f"I do not see what '{observation.instruction}' is about", timings, absent)
-        self._seen = observation.instruction
-        look = self.model.look_tokens(point[None])
-        logits = self.model.act(memory, text, look, torch.tensor(body, dtype=torch.float32)[None])
+        with torch.inference_mode():
+            sight, _ = self.model.see(pixels, text)
+            if self._agreed != observation.instruction:
+                self.reset()
+            place, point, looks = self._looks(sight, bool(self._agreed))
+            lap("look")
+            reason, confidence = self._judge(sight, place, looks, observation.instruction)
+            if reason:
+                return self._refuse(observation, reason, confidence, timings)
+            tokens = self.model.look.tokens(point, place).reshape(1, -1)
+            logits = self.model.act(sight.intent[0], tokens, torch.tensor(body, dtype=torch.float32)[None])[0]
         lap("act")
         bins = logits.argmax(-1).numpy().reshape(self.spec.horizon, self.spec.dim)
         values = self.actions.unnormalise(self.bins.decode(bins))
         lap("decode")
-        look = Look("target", float(point[0]), float(point[1]), float(probabilities[:-1].max()))
-        said = f"I look at ({look.u:.0f}, {look.v:.0f}) px in '{self.cameras[0]}'"
-        return ActionChunk(values, self.spec, observation.stamp, tokens=bins + ACTIONS, confidence=1 - absent,
-                           text=said, timings=timings, looks=(look,))
+        return ActionChunk(values, self.spec, observation.stamp, tokens=bins + vocab.ACTIONS, confidence=confidence,
+                           text=said(looks, self.cameras[0]), timings=timings,
+                           looks=tuple(look for look in looks if look is not None))
 
-    def _read(self, instruction: str) -> tuple[list[int], str]:
-        """Token ids of an instruction, or why it cannot be read."""
-        unknown = self.words.unknown(instruction)
-        if unknown:
-            return [], "I do not know the word" + ("s " if len(unknown) > 1 else " ") + ", ".join(map(repr, unknown))
+    def ask(self, image: np.ndarray, question: str) -> Answer:
+        """Answers a question about a camera image, uint8 (H, W, 3) RGB. Raises ObservationError for another size."""
+        begin = time.perf_counter()
+        ids, reason = self._read(question, "question")
+        if reason:
+            return Answer(reason, 1.0, {"infer": time.perf_counter() - begin})
+        said, probability = self.model.reply(self._pixels(image), torch.tensor([ids]))
+        return Answer(self.words.decode(said), probability, {"infer": time.perf_counter() - begin})
+
+    def _read(self, text: str, kind: str = "instruction") -> tuple[list[int], str]:
+        """Token ids of a text, or why it cannot be read."""
         try:
-            ids = self.words.encode(instruction)
+            ids = self.words.encode(text)
         except ValueError as error:
-            return [], f"the instruction is too long: {error}"
-        return (ids, "") if any(ids[1:]) else ([], "the instruction is empty")
+            return [], f"the {kind} is too long: {error}"
+        return (ids, "") if any(c.isalnum() for c in text) else ([], f"the {kind} is empty")
 
-    def _refuse(self, observation: Observation, reason: str, timings: dict, confidence: float = 1.0) -> ActionChunk:
+    def _looks(self, sight: Sight, agreed: bool) -> tuple[torch.Tensor, torch.Tensor, list[Look | None]]:
+        """Places (3,), pixels (3, 2), and what the instruction names, where it is in the image.
+
+        What was agreed to is there, if hidden by the hand: no action was ever learnt for what is not.
+        """
+        grid = self.model.config.grid
+        logits = sight.look_logits[0, 0].float()
+        if agreed:
+            logits[:len(NAMED), grid**2] = float("-inf")
+        seen = logits.softmax(-1)  # (3, P + 2)
+        odds = torch.cat([self._gaze.update(seen[:len(NAMED)]), seen[len(NAMED):]])  # the hand is never hidden
+        place = odds.argmax(-1)
+        point = self.model.look.point(sight.patches, sight.query, place.clamp(max=grid**2 - 1)[None, None])[0, 0]
+        if (place[1:] < grid**2).all():
+            point[1] = self._gaze.remember(*point[1:] / self.model.config.patch_size) * self.model.config.patch_size
+        looks = [Look(name, float(point[i, 0]), float(point[i, 1]), self._certainty(odds[i], int(place[i])))
+                 if place[i] < grid**2 else None for i, name in enumerate(NAMED)]
+        return place, point, looks
+
+    def _certainty(self, odds: torch.Tensor, place: int) -> float:
+        """Probability of a patch and of those around it: a thing on the border of two is not less certain."""
+        grid = self.model.config.grid
+        row, column = divmod(place, grid)
+        near = odds[:grid**2].view(grid, grid)[max(row - 1, 0):row + 2, max(column - 1, 0):column + 2]
+        return float(near.sum())
+
+    def _judge(self, sight: Sight, place, looks, instruction: str) -> tuple[str, float]:
+        """Why not, or the empty string; and how sure it is. What was agreed to once is not refused on the way."""
+        odds, there_not = sight.verdict[0, 0].float().softmax(-1), self.model.config.grid**2
+        verdict, sure = vocab.VERDICTS[int(odds.argmax())], float(odds.max())
+        named = len(NAMED)
+        if verdict == "act" and (place[:named] == there_not).any():
+            verdict, sure = "absent", float(sight.look_logits[0, 0, :named].float().softmax(-1)[:, there_not].max())
+        if verdict != "act" and self._agreed != instruction:
+            return REASONS[verdict].format(instruction), sure
+        self._agreed = instruction
+        return "", float(odds[0]) * float(np.prod([look.confidence for look in looks if look is not None]))
+
+    def _refuse(self, observation: Observation, reason: str, confidence: float, timings: dict) -> ActionChunk:
         return ActionChunk(np.zeros((0, self.spec.dim)), self.spec, observation.stamp, confidence=confidence,
                            refusal=reason, timings=timings)
 
-    def _pixels(self, observation: Observation) -> torch.Tensor:
+    def _pixels(self, image: np.ndarray | None) -> torch.Tensor:
         """(1, 3, H, W) in [-1, 1]."""
-        name, size = self.cameras[0], self.model.config.image_size
-        image = observation.images.get(name)
+        size = self.model.config.image_size
         if image is None or image.shape != (size, size, 3):
-            have = {n: i.shape for n, i in observation.images.items()}
-            raise ObservationError("size", f"the model reads camera '{name}' of {size} x {size} px, got {have}")
+            raise ObservationError("size", f"the model reads camera '{self.cameras[0]}' of {size} x {size} px, "
+                                           f"got {None if image is None else image.shape}")
         if int(image.max()) - int(image.min()) < BLANK:
-            raise ObservationError("blank", f"the image of camera '{name}' shows nothing")
+            raise ObservationError("blank", f"the image of camera '{self.cameras[0]}' shows nothing")
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def said(looks: list[Look | None], camera: str) -> str:
+    """Where the model looks, in words."""
+    places = [f"the {look.name} at ({look.u:.0f}, {look.v:.0f}) px" for look in looks if look is not None]
+    return f"I look at {' and '.join(places)} in '{camera}'" if places else "I look at nothing"

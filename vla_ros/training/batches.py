@@ -1,139 +1,199 @@
-"""Batches: several instructions on each image, every one labelled by the expert.
+"""Batches: several instructions on each image, every one labelled by the expert; and questions with their answers.
 
-The instructions are mostly not the one that the robot was carrying out: the same image with other words wants other
-actions, which makes the model listen. Letters: B images, K instructions an image, L text tokens, P proprioception,
-T horizon, D action dimensions, Q = T * D.
+Letters: B images, K texts an image, L text tokens, P proprioception, T horizon, D action dimensions, Q = T * D.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from vla_ros.model import vocabulary as vocab
 from vla_ros.model.vocabulary import Words
 from vla_ros.profile import RobotProfile
-from vla_ros.sim.experts import FAMILIES, arm_chunk, base_chunk
-from vla_ros.sim.tasks import TASKS
+from vla_ros.sim.experts import ArmStates, arm_chunk, base_chunk
+from vla_ros.sim.questions import Question, ask
+from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
+from vla_ros.sim.tasks.layout import draw_until
 from vla_ros.sim.tasks.task import DIRECTION_VECTORS
-from vla_ros.sim.tasks.wordings import instruction
-from vla_ros.sim.world import COLOURS, SHAPES
+from vla_ros.sim.world import COLOURS, CONTAINERS, MOVABLE, OBJECT_COLOURS, RELATIONS, SHAPES
 from vla_ros.tokens import UniformBins
-from vla_ros.training.recording import DIRECTIONS
+from vla_ros.training.instructing import NONE, Asked, Asker, View, names_held_out
+from vla_ros.training.recording import CAMERA
 from vla_ros.transforms import QuantileNormaliser
+from vla_ros.words import object_words
 
-ABSENT = 0.12  # share of the instructions that name an object that is not there
-OWN = 0.3  # share of the images whose first instruction is the one being carried out
-VECTORS = np.array([(0.0, 0.0), *DIRECTION_VECTORS.values()])
+VECTORS = {"": (0.0, 0.0), **DIRECTION_VECTORS}
+KINDS = [*((s, c) for s in MOVABLE for c in OBJECT_COLOURS if (s, c) not in HELD_OUT_PAIRS),
+         *((s, "") for s in CONTAINERS)]  # what training names and shows
+KIND_OF = np.array([[KINDS.index(k) if (k := (s, "" if s in CONTAINERS else c)) in KINDS else -1
+                     for c in [*COLOURS, "none"]] for s in [*SHAPES, "none"]])  # by shape and colour; -1: none
+PATCH, THERE_NOT, NOWHERE, UNKNOWN = range(4)  # where a look ends; UNKNOWN counts for nothing
+
+
+class Tensors:
+    """A dataclass of tensors that moves as one."""
+
+    def to(self, device):
+        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 @dataclass(frozen=True)
-class Batch:
-    """image uint8 (B, H, W, 3); text (B, K, L) ids; proprio (B, P) normalised; there (B, K) bool: the object exists;
-    point (B, K, 2) [px] of the named object; actions (B, K, Q) bins, of no meaning where not there."""
+class Batch(Tensors):
+    """image uint8 (B, H, W, 3); text (B, K, L) ids; proprio (B, P) normalised; verdict (B, K) index into VERDICTS;
+    where (B, K, 3) of PATCH..UNKNOWN, for target, reference and hand; point (B, K, 3, 2) [px] of them; actions
+    (B, K, Q) bins, of no meaning where the verdict is not 'act'. pixels (B, M, 2) of all objects and their kind
+    (B, M), an index into names (N, L) ids, -1 for none."""
 
-    image: np.ndarray
-    text: np.ndarray
-    proprio: np.ndarray
-    there: np.ndarray
-    point: np.ndarray
-    actions: np.ndarray
+    image: Tensor
+    text: Tensor
+    proprio: Tensor
+    verdict: Tensor
+    where: Tensor
+    point: Tensor
+    actions: Tensor
+    pixels: Tensor
+    kind: Tensor
+    names: Tensor
+
+
+@dataclass(frozen=True)
+class Questions(Tensors):
+    """image uint8 (B, H, W, 3); text (B, K, L) ids; answer (B, K, A): <answer>, the words, <end>, padding."""
+
+    image: Tensor
+    text: Tensor
+    answer: Tensor
+
+
+@dataclass(frozen=True)
+class Drill(Tensors):
+    """States without images, see practice.py. text (T, L) ids; owner (N,): which text; proprio (N, D) normalised;
+    look (N, 6) token ids; actions (N, Q) bins."""
+
+    text: Tensor
+    owner: Tensor
+    proprio: Tensor
+    look: Tensor
+    actions: Tensor
 
 
 class Labeller:
-    """Draws instructions for frames (see recording.py) and labels them."""
+    """Labels frames (see recording.py) for instructions that it draws."""
 
-    def __init__(self, frames: dict[str, np.ndarray], profile: RobotProfile, words: Words):
-        self.frames, self.profile, self.words = frames, profile, words
-        self.tasks = [name for name, task in TASKS.items() if task.robot == profile.name]
-        self.count = len(frames["image"])
+    def __init__(self, frames: dict[str, np.ndarray], profile: RobotProfile, words: Words, asker: Asker,
+                 answer_length: int = 8):
+        self.frames, self.profile, self.words, self.asker = frames, profile, words, asker
+        self.count, self.answer_length = len(frames["image"]), answer_length
         self.bins = UniformBins()
 
     def batch(self, rng: np.random.Generator, images: int, instructions: int, proprio: QuantileNormaliser,
-              actions: QuantileNormaliser | None, focus: float = 0.0) -> Batch:
-        """A random batch; actions=None leaves the action labels out.
-
-        focus: share of the instructions that are about the object that the robot was at work on. The last centimetres
-        are where actions must be exact, and a random object is hardly ever that near.
-        """
-        rows = rng.integers(self.count, size=images)
-        f = {name: values[rows] for name, values in self.frames.items()}
-        text, there, chosen, task, direction = self._ask(rng, f, instructions, focus)
+              actions: QuantileNormaliser | None) -> Batch:
+        """A random batch; actions=None leaves the action labels out."""
+        f = self._draw(rng, images)
+        asked = self._asked(rng, f, instructions)
         labels = np.zeros((images, instructions, 0), np.int64)
         if actions is not None:
-            values = actions.normalise(self.values(f, chosen, task, direction))
+            values = actions.normalise(self.values(f, asked))
             labels = self.bins.encode(values).reshape(images, instructions, -1)
-        point = np.take_along_axis(f["pixels"], chosen[..., None], 1)
-        return Batch(f["image"], text, proprio.normalise(f["proprio"]).astype(np.float32), there, point, labels)
+        where = [[(place(a, a.target, a.target_there), place(a, a.reference, a.reference_there), self._hand(hand))
+                  for a in row] for row, hand in zip(asked, f["hand"], strict=True)]
+        chosen = np.array([[(max(a.target, 0), max(a.reference, 0)) for a in row] for row in asked])
+        named = f["pixels"][np.arange(images)[:, None, None], chosen]
+        hands = np.broadcast_to(f["hand"][:, None, None], (images, instructions, 1, 2))
+        point = np.concatenate([named, hands], 2)
+        text = [[a.text for a in row] for row in asked]
+        verdict = [[vocab.VERDICTS.index(a.verdict) for a in row] for row in asked]
+        names = self._encode([[f"the {object_words(shape, colour, rng)}" for shape, colour in KINDS]])[0]
+        return Batch(*map(torch.from_numpy, (
+            f["image"], self._encode(text), proprio.normalise(f["proprio"]).astype(np.float32), np.array(verdict),
+            np.array(where), point, labels, f["pixels"], KIND_OF[f["shape"], f["colour"]], names)))
 
-    def _ask(self, rng, f, k: int, focus: float = 0.0):
-        """Draws K instructions an image: text ids (B, K, L), there, object, task and direction indices (B, K)."""
-        b = len(f["image"])
-        text = np.zeros((b, k, self.words.length), np.int64)
-        there = rng.random((b, k)) >= ABSENT
-        chosen, task, direction = (np.zeros((b, k), np.int64) for _ in range(3))
-        for i in range(b):
-            kinds = list(zip(f["shape"][i], f["colour"][i], strict=True))
-            kinds = [kind for kind in kinds if kind[0] >= 0]
-            for j in range(k):
-                task[i, j] = rng.integers(len(self.tasks))
-                direction[i, j] = rng.integers(1, len(DIRECTIONS))
-                chosen[i, j] = rng.integers(len(kinds))
-                if j == 0 and rng.random() < OWN:
-                    there[i, j], chosen[i, j] = True, f["target"][i]
-                    task[i, j] = self.tasks.index(str(f["task"][i]))
-                    direction[i, j] = f["direction"][i] or direction[i, j]
-                elif focus and rng.random() < focus:
-                    there[i, j], chosen[i, j] = True, f["target"][i]
-                kind = kinds[chosen[i, j]] if there[i, j] else absent_kind(rng, kinds)
-                text[i, j] = self._text(rng, kind, self.tasks[task[i, j]], DIRECTIONS[direction[i, j]])
-        return text, there, chosen, task, direction
+    def questions(self, rng: np.random.Generator, images: int, questions: int) -> tuple[Questions, list[list[str]]]:
+        """Questions about random frames, and their kinds."""
+        f = self._draw(rng, images)
+        asked = [[self._question(rng, view) for _ in range(questions)]
+                 for view in (View.of(f, i) for i in range(images))]
+        answers = np.zeros((images, questions, self.answer_length), np.int64)
+        for i, row in enumerate(asked):
+            for j, question in enumerate(row):
+                ids = [vocab.ANSWER, *self.words.ids(question.answer), vocab.END]
+                answers[i, j, :len(ids)] = ids
+        text = self._encode([[q.question for q in row] for row in asked])
+        made = Questions(*map(torch.from_numpy, (f["image"], text, answers)))
+        return made, [[q.kind for q in row] for row in asked]
 
-    def _text(self, rng, kind, task: str, direction: str) -> list[int]:
-        words = f"{tuple(COLOURS)[kind[1]]} {SHAPES[kind[0]]}"
-        return self.words.encode(instruction(task, words, direction if task == "push" else "", rng))
+    @staticmethod
+    def _question(rng: np.random.Generator, view: View) -> Question:
+        return draw_until(lambda: ask(rng, view.kinds, view.positions[:, :2]),
+                          lambda drawn: not names_held_out(drawn.question))
 
-    def values(self, f, chosen, task, direction) -> np.ndarray:
-        """The expert's chunks (B, K, T, D) in units: for objects `chosen`, tasks and directions (B, K), indices."""
-        b, k = chosen.shape
+    def _draw(self, rng, images: int) -> dict[str, np.ndarray]:
+        rows = rng.integers(self.count, size=images)
+        return {name: values[rows] for name, values in self.frames.items()}
+
+    def _asked(self, rng, f, count: int) -> list[list[Asked]]:
+        views = [View.of(f, i) for i in range(len(f["image"]))]
+        return [[self.asker.ask(rng, view, j == 0) for j in range(count)] for view in views]
+
+    def _hand(self, pixel: np.ndarray) -> int:
+        """Where the look for the hand should end: a base has none, and an arm's may be out of view."""
+        if self.profile.kind != "arm":
+            return NOWHERE
+        camera = self.profile.cameras[CAMERA]
+        return PATCH if ((pixel >= 0) & (pixel < [camera.width, camera.height])).all() else THERE_NOT
+
+    def _encode(self, texts: list[list[str]]) -> np.ndarray:
+        """(B, K, L) ids, as long as the longest; what is too long is cut, as long nonsense may be."""
+        ids = [[[vocab.BOS, *self.words.ids(text)][:self.words.length] for text in row] for row in texts]
+        out = np.full((len(ids), len(ids[0]), max(len(i) for row in ids for i in row)), vocab.PAD, np.int64)
+        for i, row in enumerate(ids):
+            for j, text in enumerate(row):
+                out[i, j, :len(text)] = text
+        return out
+
+    def values(self, f: dict[str, np.ndarray], asked: list[list[Asked]]) -> np.ndarray:
+        """The expert's chunks (B, K, T, D) in units; zeros where nothing is to be done."""
+        b, k = len(asked), len(asked[0])
         rows = np.repeat(np.arange(b), k)
-        target = f["objects"][rows, chosen.ravel()]
-        size = f["size"][rows, chosen.ravel()]
+        flat = [a for row in asked for a in row]
+        target = np.array([max(a.target, 0) for a in flat])
         horizon = self.profile.action.horizon
         if self.profile.kind == "base":
-            offset, yaw = target[:, :2] - f["base"][rows, :2], f["base"][rows, 2]
+            offset, yaw = f["objects"][rows, target][:, :2] - f["base"][rows, :2], f["base"][rows, 2]
             c, s = np.cos(yaw), np.sin(yaw)
             seen = np.stack([c * offset[:, 0] + s * offset[:, 1], c * offset[:, 1] - s * offset[:, 0]], 1)
-            out = base_chunk(seen, size / 2, f["proprio"][rows], horizon, self.profile.name)
-        else:
-            family = np.array([FAMILIES.index(name) for name in self.tasks])[task.ravel()]
-            vector = VECTORS[np.where(family == FAMILIES.index("push"), direction.ravel(), 0)]
-            shape = f["shape"][rows, chosen.ravel()]
-            out = arm_chunk(family, f["ee"][rows], f["gap"][rows], target, shape, size, vector, horizon)
-        return out.reshape(b, k, horizon, -1)
+            radius = f["size"][rows, target] / 2
+            return base_chunk(seen, radius, f["proprio"][rows], horizon, self.profile.name).reshape(b, k, horizon, -1)
+        reference = np.array([max(a.reference, 0) for a in flat])
+        states = ArmStates(
+            family=np.array([a.family or "stop" for a in flat]), ee=f["ee"][rows], gap=f["gap"][rows],
+            target=f["objects"][rows, target], shape=f["shape"][rows, target], size=f["size"][rows, target],
+            direction=np.array([VECTORS[a.direction] for a in flat]), reference=f["objects"][rows, reference],
+            reference_shape=f["shape"][rows, reference], reference_size=f["size"][rows, reference],
+            relation=np.array([RELATIONS.index(a.relation) for a in flat]))
+        return arm_chunk(states, horizon).reshape(b, k, horizon, -1)
 
     def statistics(self, rng: np.random.Generator,
                    samples: int = 4000) -> tuple[QuantileNormaliser, QuantileNormaliser]:
         """Normalisers of proprioception and of actions; a gripper fraction spans 0 to 1."""
-        rows = rng.integers(self.count, size=samples)
-        f = {name: values[rows] for name, values in self.frames.items()}
-        _, _, chosen, task, direction = self._ask(rng, f, 2)
-        values = self.values(f, chosen, task, direction).reshape(-1, self.profile.action.dim)
-        actions = QuantileNormaliser.of(values)
+        f = self._draw(rng, samples)
+        asked = self._asked(rng, f, 2)
+        values = self.values(f, asked)[np.array([[a.verdict == "act" for a in row] for row in asked])]
+        actions = QuantileNormaliser.of(values.reshape(-1, self.profile.action.dim))
         names = self.profile.action.names
         if "gripper" in names:
             actions.low[names.index("gripper")], actions.high[names.index("gripper")] = 0.0, 1.0
         return QuantileNormaliser.of(f["proprio"]), actions
 
 
-def absent_kind(rng: np.random.Generator, kinds: list) -> tuple[int, int]:
-    """A shape and colour that no object has, mostly sharing one of them with an object that is there."""
-    while True:
-        kind = (int(rng.integers(len(SHAPES))), int(rng.integers(len(COLOURS))))
-        like = kinds[rng.integers(len(kinds))]
-        if rng.random() < 0.35:
-            kind = (like[0], kind[1])
-        elif rng.random() < 0.5:
-            kind = (kind[0], like[1])
-        if kind not in kinds:
-            return kind
+def place(asked: Asked, index: int, there: bool) -> int:
+    """Where the look for one of an instruction's objects should end."""
+    if asked.verdict in ("impossible", "nonsense"):
+        return UNKNOWN
+    if not there:
+        return THERE_NOT
+    return NOWHERE if index == NONE else PATCH

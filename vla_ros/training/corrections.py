@@ -16,7 +16,7 @@ from vla_ros.profile import load_profile
 from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.tasks import get_task
 from vla_ros.training import recording
-from vla_ros.training.demos import EPISODES_A_SHARD
+from vla_ros.training.demos import EPISODES_A_SHARD, begin
 
 FIRST_SEED = 2_000_000  # apart from the demonstrations' seeds, and far from those of evaluation
 ROUND_SEEDS = 1_000_000
@@ -60,7 +60,7 @@ def write(rollout: RollOut) -> tuple[int, int]:
     world = BulletWorld(profile, task, cameras=(recording.CAMERA,))
     frames, successes = [], 0
     for seed in range(rollout.seed, rollout.seed + rollout.count):
-        world.reset(seed)
+        begin(world, seed)
         frames += roll_out(world, policy, seed)
         successes += world.progress.success
     world.close()

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from vla_ros.control import Controller
 from vla_ros.profile import load_profile
+from vla_ros.sim.appearance import PLAIN, displaced, lit
 from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.oracle import OraclePolicy
 from vla_ros.sim.tasks import get_task
@@ -18,8 +19,10 @@ from vla_ros.training import recording
 from vla_ros.types import ActionChunk
 
 FIRST_SEED = 1_000_000  # evaluation counts its seeds from 0: the two never meet
-STILL_OFFSET = 100_000_000
-EPISODES_A_SHARD, STILLS_A_SHARD = 25, 500
+STILL_OFFSET, HELD_OUT_OFFSET = 100_000_000, 200_000_000
+EPISODES_A_SHARD, STILLS_A_SHARD = 25, 250
+HELD_OUT_STILLS = 500  # in all, to measure the stages on
+DISPLACED, LIT = 0.4, 0.4  # shares of the scenes with a displaced camera, and with another light
 DISTURBED = 0.2  # share of the decisions that a random motion replaces
 AFTERWARDS = 2  # decisions recorded after success
 
@@ -36,22 +39,38 @@ class Shard:
 
 
 def shards(folder: Path, tasks: list[str], episodes: int, stills: int) -> list[Shard]:
-    """The files that make up a set: per task, `episodes` episodes and `stills` still scenes."""
-    out = []
-    for task in tasks:
-        for still, total, size in ((False, episodes, EPISODES_A_SHARD), (True, stills, STILLS_A_SHARD)):
-            first = FIRST_SEED + (STILL_OFFSET if still else 0)
-            for start in range(0, total, size):
-                name = f"{task}-{'still' if still else 'episode'}-{start:06d}.npz"
-                out.append(Shard(folder / name, task, first + start, min(size, total - start), still))
+    """The files that make up a set: `episodes` episodes a task, and `stills` still scenes of all tasks together."""
+    out = [s for task in tasks for s in split(folder, task, "episode", FIRST_SEED, episodes, EPISODES_A_SHARD)]
+    for i, task in enumerate(tasks):
+        count = len(range(i, stills, len(tasks)))
+        out += split(folder, task, "still", FIRST_SEED + STILL_OFFSET, count, STILLS_A_SHARD)
     return out
+
+
+def split(folder: Path, task: str, kind: str, first: int, total: int, size: int) -> list[Shard]:
+    """`total` seeds from `first` on, in files of `size`."""
+    return [Shard(folder / f"{task}-{kind}-{start:06d}.npz", task, first + start, min(size, total - start),
+                  kind != "episode") for start in range(0, total, size)]
 
 
 def collect(folder: Path, tasks: list[str], episodes: int, stills: int, jobs: int) -> int:
     """Writes what is missing of a set and returns the number of shards written; shows progress."""
+    return complete(folder, shards(folder, tasks, episodes, stills), jobs)
+
+
+def collect_held_out(folder: Path, tasks: list[str], jobs: int) -> int:
+    """Still scenes that nothing is trained on: what the stages are measured with."""
+    each = -(-HELD_OUT_STILLS // len(tasks))
+    return complete(folder, [s for task in tasks for s in split(
+        folder, task, "held-out", FIRST_SEED + HELD_OUT_OFFSET, each, STILLS_A_SHARD)], jobs)
+
+
+def complete(folder: Path, wanted: list[Shard], jobs: int) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [s for s in shards(folder, tasks, episodes, stills) if not s.file.exists()]
+    missing = [s for s in wanted if not s.file.exists()]
     total = sum(s.count for s in missing)
+    if not missing:
+        return 0
     with multiprocessing.get_context("spawn").Pool(jobs) as pool, tqdm(total=total, unit="episode") as bar:
         for shard in pool.imap_unordered(write, missing):
             bar.update(shard.count)
@@ -64,11 +83,21 @@ def write(shard: Shard) -> Shard:
     world = BulletWorld(load_profile(task.robot), task, cameras=(recording.CAMERA,))
     frames = []
     for seed in range(shard.seed, shard.seed + shard.count):
-        world.reset(seed)
+        begin(world, seed)
         frames += [recording.frame(world, world.observe())] if shard.still else demonstrate(world, seed)
     world.close()
     recording.save(shard.file, frames)
     return shard
+
+
+def begin(world: BulletWorld, seed: int) -> None:
+    """The layout of a seed, in part under another light or seen by a displaced camera."""
+    rng, look = np.random.default_rng([seed, 3]), PLAIN
+    if rng.random() < DISPLACED:
+        look = displaced(rng, look)
+    if rng.random() < LIT:
+        look = lit(rng, look)
+    world.lay_out(replace(world.task.layout(np.random.default_rng(seed)), seed=seed), appearance=look)
 
 
 def demonstrate(world: BulletWorld, seed: int) -> list[dict]:

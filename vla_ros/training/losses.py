@@ -4,14 +4,54 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from vla_ros.model.modeling import VlaModel
-from vla_ros.training.batches import Batch
+from vla_ros.model import vocabulary as vocab
+from vla_ros.model.look import NAMED
+from vla_ros.model.modeling import Sight, VlaModel
+from vla_ros.training.batches import NOWHERE, PATCH, THERE_NOT, UNKNOWN, Batch, Drill, Questions
 
 SMOOTHING = 2.0  # [bins] a neighbouring bin is nearly right: standard deviation of the target distribution
-AUGMENT_BRIGHTNESS, AUGMENT_CHANNEL = 0.2, 0.08
-LOOK_JITTER = 1.0  # [px] of the point that the actions are trained to follow
+REACH = 7  # [bins] of it that are counted to either side
+AUGMENT_BRIGHTNESS, AUGMENT_CHANNEL = 0.25, 0.10
+LOOK_JITTER = 0.4  # [px] of the point that the actions are trained to follow: about the error of the look
+OFFSET_WEIGHT, VERDICT_WEIGHT, KIND_WEIGHT = 0.1, 0.5, 1.0
+
+
+class Objective(nn.Module):
+    """The loss of one batch, as a module, so that data-parallel training can wrap it.
+
+    acting: whether the actions are trained on pictures; without, only the look and the verdict are.
+    """
+
+    def __init__(self, model: VlaModel, acting: bool):
+        super().__init__()
+        self.model, self.acting = model, acting
+
+    def forward(self, batch: Batch | Questions | None, drill: Drill | None,
+                generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The sum of both losses."""
+        parts = [part for part in (batch and self._pictures(batch, generator), drill and self._drill(drill)) if part]
+        losses, figures = zip(*parts, strict=True)
+        return sum(losses), {name: value for part in figures for name, value in part.items()}
+
+    def _drill(self, drill: Drill) -> tuple[Tensor, dict[str, float]]:
+        logits = self.model.act(self.model.intend(drill.text)[drill.owner], drill.look, drill.proprio)
+        loss, figures = action_loss(logits, drill.actions, torch.ones_like(drill.owner, dtype=torch.bool))
+        return loss, {f"drill_{name}": value for name, value in figures.items()}
+
+    def _pictures(self, batch: Batch | Questions, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        pixels = augment(pixels_of(batch.image), generator)
+        if isinstance(batch, Questions):
+            return answer_loss(self.model.answer_logits(pixels, batch.text, batch.answer[..., :-1]), batch.answer)
+        if not self.acting:
+            return sight_loss(self.model, self.model.see(pixels, batch.text)[0], batch)
+        noise = LOOK_JITTER * torch.randn(batch.point.shape, generator=generator).to(batch.point)
+        look = self.model.look.tokens(batch.point + noise, places(self.model, batch)).flatten(2)
+        sight, actions = self.model(pixels, batch.text, batch.proprio, look)
+        seen, said = sight_loss(self.model, sight, batch)
+        acted, also = action_loss(actions, batch.actions, batch.verdict == vocab.VERDICTS.index("act"))
+        return seen + acted, said | also
 
 
 def pixels_of(image: Tensor) -> Tensor:
@@ -27,54 +67,74 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return ((pixels + 1) * gain.to(pixels) - 1).clamp(-1, 1)
 
 
-def patch_targets(model: VlaModel, point: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-    """The patch (B, K) that holds each point, P for 'not there', and whether the point lies in the image (B, K)."""
+def places(model: VlaModel, batch: Batch) -> Tensor:
+    """(B, K, 3) where each look should end: a patch, P for 'not there', P + 1 for 'nowhere'."""
+    count = model.config.grid**2
+    patch = torch.where(batch.where == THERE_NOT, count, cells(model, batch.point))
+    return torch.where((batch.where == NOWHERE) | (batch.where == UNKNOWN), count + 1, patch)
+
+
+def cells(model: VlaModel, pixels: Tensor) -> Tensor:
+    """Pixels (..., 2) -> the patches (...) that hold them; what lies outside goes to the nearest."""
     c = model.config
-    seen = ((point >= 0) & (point < c.image_size)).all(-1)
-    cell = (point / c.patch_size).floor().long().clamp(0, c.grid - 1)
-    patch = cell[..., 1] * c.grid + cell[..., 0]
-    return torch.where(there, patch, c.grid**2), seen | ~there
+    cell = (pixels / c.patch_size).floor().long().clamp(0, c.grid - 1)
+    return cell[..., 1] * c.grid + cell[..., 0]
 
 
-def look_loss(model: VlaModel, logits: Tensor, query: Tensor, patches: Tensor, point: Tensor,
-              there: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Contrastive: each instruction against every patch and 'not there'; and the offset inside the patch."""
-    patch, usable = patch_targets(model, point, there)
-    loss = F.cross_entropy(logits.float()[usable], patch[usable])
-    boxed = patch.clamp(max=model.config.grid**2 - 1)
-    guess = model.point(patches, query, boxed)
-    error = (guess - point).abs().sum(-1)[there & usable]
+def sight_loss(model: VlaModel, sight: Sight, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """Contrastive: each instruction's things against every patch and the other places, and each object's patch against
+    the names of all kinds; the offset inside the patch; and the verdict."""
+    place = places(model, batch)
+    inside = ((batch.point >= 0) & (batch.point < model.config.image_size)).all(-1)
+    there = (batch.where == PATCH) & inside
+    counts = there | (batch.where == THERE_NOT) | (batch.where == NOWHERE)
+    look = F.cross_entropy(sight.look_logits.float()[counts], place[counts])
+    guess = model.look.point(sight.patches, sight.query, place.clamp(max=model.config.grid**2 - 1))
+    offset = ((guess - batch.point).abs().sum(-1) * there).sum() / there.sum().clamp(min=1)  # 0, not NaN, without any
+    verdict = F.cross_entropy(sight.verdict.float().flatten(0, 1), batch.verdict.flatten())
     with torch.no_grad():
-        right = (logits.argmax(-1) == patch)[usable].float().mean()
-    figures = {"look": loss.item(), "look_right": right.item(), "offset_px": error.mean().item()}
-    return loss + 0.1 * error.mean(), figures
+        named = there & (torch.arange(there.shape[-1], device=there.device) < len(NAMED))
+        right = (sight.look_logits.argmax(-1) == place)[named].float().mean()
+        judged = (sight.verdict.argmax(-1) == batch.verdict).float().mean()
+    kind, kinds = kind_loss(model, sight.patches, batch)
+    figures = {"look": look.item(), "look_right": right.item(), "offset_px": offset.item(),
+               "verdict_right": judged.item(), "named_right": kinds}
+    return look + OFFSET_WEIGHT * offset + VERDICT_WEIGHT * verdict + KIND_WEIGHT * kind, figures
 
 
-def action_loss(logits: Tensor, bins: Tensor, there: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of the action tokens against their bins (B, K, Q), smoothed over the neighbours; absent ones do not
-    count."""
-    logits, bins = logits[there].float(), bins[there]
-    axis = torch.arange(logits.shape[-1], device=logits.device)
-    target = torch.exp(-0.5 * ((axis - bins[..., None]) / SMOOTHING) ** 2)
-    target = target / target.sum(-1, keepdim=True)
-    loss = -(target * logits.log_softmax(-1)).sum(-1).mean()
+def kind_loss(model: VlaModel, patches: Tensor, batch: Batch) -> tuple[Tensor, float]:
+    """Which name is an object's, for its patch alone; and the share that is right. Every image teaches all of its
+    objects so, whichever the instructions are about."""
+    counts = (batch.kind >= 0) & ((batch.pixels >= 0) & (batch.pixels < model.config.image_size)).all(-1)
+    patch = cells(model, batch.pixels)
+    chosen = patches.gather(1, patch[..., None].expand(-1, -1, patches.shape[-1]))[counts]
+    key = F.normalize(model.look.patch_key(chosen), dim=-1)
+    names = model.name(batch.names)
+    logits = torch.einsum("ow,nlw->oln", key, names.to(key.dtype)).float() * model.look.scale.exp().clamp(max=100)
+    wanted = batch.kind[counts][:, None].expand(-1, logits.shape[1])
+    right = (logits.argmax(-1) == wanted).float().mean().item()
+    return F.cross_entropy(logits.flatten(0, 1), wanted.flatten()), right
+
+
+def action_loss(logits: Tensor, bins: Tensor, counts: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy of the action tokens (..., Q, bins) against their bins (..., Q), smoothed over the neighbours; only
+    what counts (...) does, and nothing gives 0."""
+    logits, bins = logits[counts].float(), bins[counts]
+    around = torch.arange(-REACH, REACH + 1, device=logits.device)
+    near = bins[..., None] + around
+    weight = torch.exp(-0.5 * (around / SMOOTHING) ** 2) * ((near >= 0) & (near < logits.shape[-1]))
+    likely = (logits.gather(-1, near.clamp(0, logits.shape[-1] - 1)) * weight).sum(-1) / weight.sum(-1)
+    loss = (logits.logsumexp(-1) - likely).sum() / max(bins.numel(), 1)
     with torch.no_grad():
-        away = (logits.argmax(-1) - bins).abs().float().mean()
+        away = (logits.argmax(-1) - bins).abs().float().sum() / max(bins.numel(), 1)
     return loss, {"action": loss.item(), "bins_away": away.item()}
 
 
-def batch_loss(model: VlaModel, batch: Batch, generator: torch.Generator,
-               acting: bool) -> tuple[Tensor, dict[str, float]]:
-    """The loss of one batch; acting=False trains the look alone."""
-    device = model.device
-    pixels = augment(pixels_of(torch.from_numpy(batch.image)), generator).to(device)
-    text, there, point = (torch.from_numpy(a).to(device) for a in (batch.text, batch.there, batch.point))
-    if not acting:
-        logits, query, patches = model.find(pixels, text)
-        return look_loss(model, logits, query, patches, point, there)
-    shaken = point + LOOK_JITTER * torch.randn(point.shape, generator=generator).to(point)
-    proprio = torch.from_numpy(batch.proprio).to(device)
-    out = model(pixels, text, proprio, model.look_tokens(shaken))
-    look, said = look_loss(model, out.look_logits, out.query, out.patches, point, there)
-    act, also = action_loss(out.actions, torch.from_numpy(batch.actions).to(device), there)
-    return look + act, said | also
+def answer_loss(logits: Tensor, answer: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """logits (B, K, A - 1, vocab) of the words after each of answer (B, K, A)."""
+    wanted = answer[..., 1:]
+    counts = wanted != vocab.PAD
+    loss = F.cross_entropy(logits.float()[counts], wanted[counts])
+    with torch.no_grad():
+        right = ((logits.argmax(-1) == wanted) | ~counts).all(-1).float().mean()
+    return loss, {"answer": loss.item(), "answer_right": right.item()}

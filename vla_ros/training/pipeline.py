@@ -1,15 +1,19 @@
-"""All stages of training one checkpoint: look, act, corrections. Each resumes where a kill left it."""
+"""All stages of training one checkpoint: motor, look, align, act, corrections. Each resumes where a kill left it, and
+says how good it left the model."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
+from accelerate import Accelerator
+from transformers import PreTrainedTokenizerFast
 
+from vla_ros import words
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.model.configuration import VlaConfig
 from vla_ros.model.files import save_checkpoint
@@ -18,19 +22,23 @@ from vla_ros.model.vocabulary import Words, build_tokenizer
 from vla_ros.observing import PROPRIOCEPTION
 from vla_ros.paths import data_folder
 from vla_ros.profile import RobotProfile, load_profile
+from vla_ros.sim import questions
 from vla_ros.sim.tasks import TASKS
-from vla_ros.sim.tasks.wordings import DIRECTIONS, TEMPLATES
-from vla_ros.sim.world import COLOURS, SHAPES
 from vla_ros.training import recording
 from vla_ros.training.batches import Labeller
 from vla_ros.training.corrections import collect_corrections
-from vla_ros.training.demos import collect
-from vla_ros.training.losses import batch_loss
-from vla_ros.training.trainer import train_stage
+from vla_ros.training.curves import plot_curves
+from vla_ros.training.demos import collect, collect_held_out
+from vla_ros.training.instructing import Asker
+from vla_ros.training.losses import Objective
+from vla_ros.training.measuring import measure, motor
+from vla_ros.training.practice import Practice
+from vla_ros.training.trainer import make_accelerator, train_stage
 from vla_ros.transforms import QuantileNormaliser
 
 SETTINGS_FILE = "training.json"  # beside the weights: what they were trained with
-SETTINGS = ("robot", "seed", "demos", "model", "look", "act", "corrections")
+SETTINGS = ("robot", "seed", "demos", "model", "motor", "look", "align", "act", "corrections")
+STAGES = ("motor", "look", "align", "act", "corrections")
 
 
 def load_settings(name_or_file: str) -> dict:
@@ -53,6 +61,10 @@ def load_settings(name_or_file: str) -> dict:
     return settings
 
 
+def together(*sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([frames[name] for frames in sets]) for name in recording.FIELDS}
+
+
 @dataclass
 class Run:
     """One training run: its settings and where it writes."""
@@ -61,76 +73,123 @@ class Run:
     folder: Path
     demos: Path
     jobs: int
+    accelerator: Accelerator = field(default_factory=make_accelerator)
 
     def __post_init__(self):
         self.profile: RobotProfile = load_profile(self.settings["robot"])
         self.seed: int = self.settings["seed"]
-        self.tokenizer = build_tokenizer(vocabulary_texts())
         self.folder.mkdir(parents=True, exist_ok=True)
+        with self.accelerator.main_process_first():
+            self.tokenizer = self._tokenizer()
+        self.tasks = [name for name, task in TASKS.items() if task.robot == self.profile.name]
 
-    def train(self) -> Path:
-        """Runs every stage that is not done and returns the folder of the finished checkpoint."""
-        tasks = [name for name, task in TASKS.items() if task.robot == self.profile.name]
+    def train(self, last: str = STAGES[-1]) -> Path:
+        """Runs every stage up to `last` that is not done, and returns the folder of the finished checkpoint."""
+        if last not in STAGES:
+            raise UnknownNameError("stage", last, STAGES)
         wanted = self.settings["demos"]
-        collect(self.demos, tasks, wanted["episodes"], wanted["stills"], self.jobs)
-        frames, stills = recording.load([self.demos]), recording.load([self.demos], "*-still-*")
-        model = self._model(recording.load([self.demos], "*-episode-*"))
-        self._stage(model, "look", self.settings["look"], stills, acting=False)
-        self._stage(model, "act", self.settings["act"], frames, acting=True)
-        self._export(model)
-        corrections = self.settings["corrections"]
-        gathered: list[Path] = []
-        for number in range(1, corrections["rounds"] + 1):
-            gathered.append(self.folder / f"rollouts-{number}")
-            collect_corrections(self.folder / "checkpoint", gathered[-1], tasks, corrections["episodes"], number,
-                                self.jobs)
-            own = recording.load(gathered)
-            self._stage(model, f"corrections-{number}", corrections, frames, acting=True, own=own)
+        if self.accelerator.is_main_process:
+            collect(self.demos, self.tasks, wanted["episodes"], wanted["stills"], self.jobs)
+            collect_held_out(self.demos, self.tasks, self.jobs)
+        with self.accelerator.main_process_first():
+            model = self._model()
+        stills = recording.load([self.demos], "*-still-*")
+        frames = together(stills, recording.load([self.demos], "*-episode-*"))
+        for stage in STAGES[:STAGES.index(last) + 1]:
+            if stage == "corrections":
+                self._correct(model, frames)
+            elif self.settings[stage]["steps"]:
+                self._stage(model, stage, self.settings[stage], [stills if stage == "look" else frames])
             self._export(model)
         return self.folder / "checkpoint"
 
-    def _model(self, frames) -> VlaModel:
+    def _correct(self, model: VlaModel, frames) -> None:
+        """Rounds of DAgger: the model's own roll-outs make up half of the images."""
+        corrections, gathered = self.settings["corrections"], []
+        for number in range(1, corrections["rounds"] + 1):
+            gathered.append(self.folder / f"rollouts-{number}")
+            if self.accelerator.is_main_process:
+                collect_corrections(self.folder / "checkpoint", gathered[-1], self.tasks, corrections["episodes"],
+                                    number, self.jobs)
+            self.accelerator.wait_for_everyone()
+            self._stage(model, f"corrections-{number}", corrections, [frames, recording.load(gathered)])
+            self._export(model)
+
+    def _tokenizer(self) -> PreTrainedTokenizerFast:
+        """Kept in the run's folder: a run that goes on after the wordings changed has the ids that it began with."""
+        folder = self.folder / "tokenizer"
+        if not (folder / "tokenizer.json").exists():
+            build_tokenizer([*words.corpus(), *questions.corpus()]).save_pretrained(folder)
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+
+    def _model(self) -> VlaModel:
         """A fresh model; its normalisation is kept in the run's folder, so that a resumed run has the same.
 
-        frames: of whole episodes; still scenes are all beginnings, without the motions of an end.
+        It is that of whole episodes, the first file of each family: still scenes are all beginnings, without the
+        motions of an end.
         """
         file = self.folder / "config.json"
         if not file.exists():
+            frames = recording.load([self.demos], "*-episode-000000")
             proprio, actions = self._labeller(frames).statistics(np.random.default_rng(self.seed))
             VlaConfig(
                 vocab_size=len(self.tokenizer), action_spec=self.profile.action.to_dict(), robot=self.profile.name,
                 action_low=actions.low.tolist(), action_high=actions.high.tolist(), camera=recording.CAMERA,
+                image_size=self.profile.cameras[recording.CAMERA].width,
                 proprio_names=list(PROPRIOCEPTION[self.profile.kind]), proprio_low=proprio.low.tolist(),
                 proprio_high=proprio.high.tolist(), **self.settings["model"]).save_pretrained(self.folder)
         torch.manual_seed(self.seed)
-        return VlaModel(VlaConfig.from_pretrained(self.folder))
+        return VlaModel(VlaConfig.from_pretrained(self.folder)).to(self.accelerator.device)
 
-    def _labeller(self, frames) -> Labeller:
-        return Labeller(frames, self.profile, Words(self.tokenizer, VlaConfig(**self.settings["model"]).text_length))
+    def _labeller(self, frames, focus: float = 0.0) -> Labeller:
+        config = VlaConfig(**self.settings["model"])
+        return Labeller(frames, self.profile, Words(self.tokenizer, config.text_length),
+                        Asker(self.profile.name, focus=focus), config.answer_length)
 
-    def _stage(self, model: VlaModel, name: str, settings: dict, frames, acting: bool, own=None) -> None:
-        """own: frames of the model's own roll-outs; they make up half of the images."""
-        c = model.config
+    def _stage(self, model: VlaModel, name: str, settings: dict, sources: list) -> None:
+        """sources: sets of frames, drawn from equally often. settings.questions: share of the batches."""
+        if (self.folder / name / "measures.json").exists():
+            model.load_state_dict(VlaModel.from_pretrained(self.folder / name).state_dict())
+            return
+        c, acting = model.config, name not in ("motor", "look", "align")
         proprio = QuantileNormaliser(c.proprio_low, c.proprio_high)
-        actions = QuantileNormaliser(c.action_low, c.action_high) if acting else None
-        sources = [self._labeller(f) for f in (frames, own) if f is not None]
+        actions = QuantileNormaliser(c.action_low, c.action_high)
+        labellers = [self._labeller(frames, settings.get("focus", 0.0)) for frames in sources]
 
-        def loss_of(rng, generator):
-            source = sources[int(rng.integers(len(sources)))]
-            batch = source.batch(rng, settings["images"], settings["instructions"], proprio, actions,
-                                 settings.get("focus", 0.0))
-            return batch_loss(model, batch, generator, acting)
+        practice = None
+        if settings.get("practice"):
+            practice = Practice(model, self._labeller(sources[0]), proprio, actions, **settings["practice"])
 
-        train_stage(model, name, settings, self.seed, self.folder, loss_of)
+        def next_batch(rng: np.random.Generator, step: int):
+            drill = practice.batch(rng, step) if practice else None
+            if name == "motor":
+                return None, drill
+            labeller = labellers[int(rng.integers(len(labellers)))]
+            count = settings["images"], settings["instructions"]
+            if rng.random() < settings["questions"]:
+                return labeller.questions(rng, *count)[0], drill
+            return labeller.batch(rng, *count, proprio, actions if acting else None), drill
+
+        train_stage(Objective(model, acting), name, settings, self.seed, self.folder, next_batch, self.accelerator)
+        if self.accelerator.is_main_process:
+            self._measure(model, name)
+
+    def _measure(self, model: VlaModel, name: str) -> None:
+        """On scenes of their own, which nothing is trained on."""
+        asks = bool(self.settings["align"]["steps"])  # a robot that learns no questions is not asked any
+        labeller, made = self._labeller(recording.load([self.demos], "*-held-out-*")), {}
+        if name != "motor":
+            made |= measure(model, labeller, asks)
+        if name not in ("look", "align"):
+            made |= motor(model, labeller)
+        (self.folder / name / "measures.json").write_text(json.dumps(made, indent=1))
+        print(f"{name}: {json.dumps(made)}")
+        plot_curves(self.folder)
 
     def _export(self, model: VlaModel) -> None:
-        out = self.folder / "checkpoint"
-        save_checkpoint(out, model, self.tokenizer)
-        (out / SETTINGS_FILE).write_text(json.dumps(self.settings, indent=1))
-
-
-def vocabulary_texts() -> list[str]:
-    """Every word that the tasks may use."""
-    texts = [t.format(o="", d="") for templates in TEMPLATES.values() for t in templates]
-    texts += [synonym for synonyms in DIRECTIONS.values() for synonym in synonyms]
-    return texts + list(COLOURS) + list(SHAPES)
+        if self.accelerator.is_main_process:
+            out = self.folder / "checkpoint"
+            save_checkpoint(out, model, self.tokenizer)
+            measures = {p.parent.name: json.loads(p.read_text()) for p in sorted(self.folder.glob("*/measures.json"))}
+            (out / SETTINGS_FILE).write_text(json.dumps(self.settings | {"measures": measures}, indent=1))
+        self.accelerator.wait_for_everyone()

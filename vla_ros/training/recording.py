@@ -13,20 +13,21 @@ import numpy as np
 from vla_ros.errors import ConfigError
 from vla_ros.observing import proprioception
 from vla_ros.sim.tasks.task import DIRECTION_VECTORS
-from vla_ros.sim.world import COLOURS, SHAPES
+from vla_ros.sim.world import COLOURS, RELATIONS, SHAPES
 
-MOST = 6
+MOST = 8
 CAMERA = "front"  # the one that the native model reads
 DIRECTIONS = ("", *DIRECTION_VECTORS)
-FIELDS = ("image", "proprio", "gap", "ee", "base", "objects", "pixels", "shape", "colour", "size", "task", "target",
-          "direction", "episode")
+FIELDS = ("image", "proprio", "gap", "ee", "base", "hand", "objects", "pixels", "shape", "colour", "size", "task",
+          "target", "reference", "direction", "relation", "episode")
 
 
 def frame(world, observation) -> dict[str, np.ndarray]:
     """One frame of a world: image uint8 (H, W, 3); proprio (D,); ee (3,), gap [m]; base (x, y [m], yaw [rad]).
 
+    hand (2,): where the end effector is in the image [px], -1 for a base, which has none.
     Per object: position (M, 3) [m] in the world frame, pixels (M, 2) in the image, shape and colour (M,) indices
-    (-1: none), size (M,) [m].
+    (-1: none), size (M,) [m]. target, reference: indices of objects, -1 for none; direction, relation: indices.
     """
     state, scene, profile = world.state, world.scene, world.profile
     count = len(scene.objects)
@@ -41,6 +42,7 @@ def frame(world, observation) -> dict[str, np.ndarray]:
         "ee": np.float32(state.ee if state.ee is not None else np.zeros(3)),
         "gap": np.float32(state.gap or 0.0),
         "base": np.float32(state.base if state.base is not None else np.zeros(3)),
+        "hand": np.float32(world.pixels(CAMERA, state.ee[None])[0] if state.ee is not None else (-1.0, -1.0)),
         "objects": pad(state.objects, 0.0).astype(np.float32),
         "pixels": pad(pixels, -1.0).astype(np.float32),
         "shape": pad([SHAPES.index(o.shape) for o in scene.objects], -1).astype(np.int8),
@@ -48,7 +50,9 @@ def frame(world, observation) -> dict[str, np.ndarray]:
         "size": pad([o.size for o in scene.objects], 0.0).astype(np.float32),
         "task": np.str_(world.task.name),
         "target": np.int8(scene.target),
+        "reference": np.int8(scene.reference),
         "direction": np.int8(DIRECTIONS.index(scene.direction)),
+        "relation": np.int8(RELATIONS.index(scene.relation)),
         "episode": np.int64(scene.seed),
     }
 

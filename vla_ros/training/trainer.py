@@ -1,28 +1,34 @@
 """The training loop: steps that depend on nothing but their number, checkpoints that a kill cannot break.
 
-Batches and augmentation are drawn from (seed, stage, step), and a checkpoint holds weights, optimiser and step, so a
-resumed run does what an uninterrupted one would have done.
+Batches and augmentation are drawn from (seed, stage, step, process), and a checkpoint holds weights, optimiser and
+step, so a resumed run does what an uninterrupted one would have done. `accelerate` places it on what the machine has;
+under `torchrun` every process draws batches of its own.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from tqdm import tqdm
 
+from vla_ros.errors import ConfigError
 from vla_ros.model import files  # noqa: F401  quietens the progress bars of saving
 from vla_ros.model.modeling import VlaModel
+from vla_ros.training.batches import Batch, Drill, Questions
+from vla_ros.training.losses import Objective
 
+# From a generator and the number of the step: what is trained on pictures, and what without.
+NextBatch = Callable[[np.random.Generator, int], tuple[Batch | Questions | None, Drill | None]]
 SAVE_EVERY = 250  # steps
 LOG_EVERY = 25
 WARMUP = 0.04  # share of a stage
@@ -30,34 +36,53 @@ WEIGHT_DECAY = 0.01
 CLIP = 1.0  # norm of the gradient
 
 
-def train_stage(model: VlaModel, name: str, settings: dict, seed: int, folder: Path,
-                loss_of: Callable[[np.random.Generator, torch.Generator], tuple[Tensor, dict[str, float]]]) -> None:
-    """Runs a stage to its end from where its last checkpoint in folder/name stands, and logs to folder/log.jsonl.
+def make_accelerator() -> Accelerator:
+    """In mixed precision, on all processes that torchrun started; ConfigError when it cannot use them together."""
+    # No stage trains every parameter, and what a batch of questions trains a batch of instructions does not.
+    partly = DistributedDataParallelKwargs(find_unused_parameters=True)
+    made = Accelerator(mixed_precision="bf16", kwargs_handlers=[partly])
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if started != made.num_processes:
+        raise ConfigError(f"torchrun started {started} processes, but there are no GPUs for them: set "
+                          f"ACCELERATE_USE_CPU=true to train on processors")
+    return made
 
-    loss_of: the loss of a fresh batch, and figures to log, from two generators.
-    """
-    out = folder / name
+
+def train_stage(objective: Objective, name: str, settings: dict, seed: int, folder: Path,
+                next_batch: NextBatch, accelerator: Accelerator) -> None:
+    """Runs a stage to its end from where its last checkpoint in folder/name stands, and logs to folder/log.jsonl."""
+    model, out, steps = objective.model, folder / name, settings["steps"]
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings["learning_rate"], weight_decay=WEIGHT_DECAY,
                                   betas=(0.9, 0.98))
-    done = resume(model, optimiser, out)
-    model.train()
-    bf16 = torch.autocast("cpu", torch.bfloat16) if model.device.type == "cpu" else nullcontext()
-    stage, steps, since = sum(map(ord, name)), settings["steps"], time.time()
-    for step in tqdm(range(done, steps), initial=done, total=steps, desc=name, mininterval=5.0):
+    with accelerator.main_process_first():
+        done = resume(model, optimiser, out)
+    wrapped, optimiser = accelerator.prepare(objective.train(), optimiser)
+    stage, since, rank = sum(map(ord, name)), time.time(), accelerator.process_index
+    bar = tqdm(range(done, steps), initial=done, total=steps, desc=name, mininterval=5.0,
+               disable=not accelerator.is_main_process)
+    for step in bar:
         for group in optimiser.param_groups:
             group["lr"] = settings["learning_rate"] * schedule(step / steps)
-        with bf16:
-            loss, figures = loss_of(np.random.default_rng([seed, stage, step]),
-                                    torch.Generator().manual_seed(seed * 1_000_003 + stage * 10_007 + step))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        batch, drill = next_batch(np.random.default_rng([seed, stage, step, rank]), step)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + stage * 10_007 + step * 101 + rank)
+        loss, figures = wrapped(*(part and part.to(accelerator.device) for part in (batch, drill)), generator)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), CLIP)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        if (step + 1) % LOG_EVERY == 0:
-            log(folder, {"stage": name, "step": step + 1, "seconds": round(time.time() - since, 1)} | figures)
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            save(model, optimiser, out, step + 1)
-    model.eval()
+        if accelerator.is_main_process:
+            note(model, optimiser, out, step, steps, {"seconds": round(time.time() - since, 1)} | figures)
+        if (step + 1) % SAVE_EVERY == 0:
+            accelerator.wait_for_everyone()
+    objective.eval()
+
+
+def note(model: VlaModel, optimiser, out: Path, step: int, steps: int, figures: dict) -> None:
+    """Logs and saves what is due after `step`."""
+    if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
+        log(out.parent, {"stage": out.name, "step": step + 1} | figures)
+    if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+        save(model, optimiser, out, step + 1)
 
 
 def schedule(progress: float) -> float:

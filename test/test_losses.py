@@ -1,0 +1,161 @@
+"""What is minimised: only what counts does, and it falls where the model is right."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from model_samples import TOKENIZER, WORDS, tiny
+
+from vla_ros.evaluation.wanted import names as known_names
+from vla_ros.model import vocabulary as vocab
+from vla_ros.profile import load_profile
+from vla_ros.training import losses
+from vla_ros.training.batches import KIND_OF, KINDS, Labeller
+from vla_ros.training.instructing import Asker
+from vla_ros.training.losses import Objective, action_loss, answer_loss, kind_loss, places, sight_loss
+from vla_ros.training.practice import Practice
+
+ACT = vocab.VERDICTS.index("act")
+
+
+@pytest.fixture(scope="module")
+def labeller(frames):
+    return Labeller(frames, load_profile("panda"), WORDS, Asker("panda"))
+
+
+@pytest.fixture(scope="module")
+def pair(labeller):
+    return labeller.statistics(np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def batch(labeller, pair):
+    return labeller.batch(np.random.default_rng(2), 10, 6, *pair)
+
+
+@pytest.fixture(scope="module")
+def drill(labeller, pair):
+    return Practice(tiny(), labeller, *pair, texts=4, robots=16).batch(np.random.default_rng(0), 0)
+
+
+@pytest.fixture(scope="module")
+def sight(batch):
+    with torch.no_grad():
+        return tiny().see(losses.pixels_of(batch.image), batch.text)[0]
+
+
+def test_places_are_patches_and_the_two_that_are_none(batch):
+    point = torch.tensor([[0.0, 0.0], [127.9, 127.9], [17.0, 9.0]]).repeat(2, 1, 1).transpose(0, 1)[:, None]
+    where = torch.tensor([[[0, 1]], [[0, 2]], [[0, 3]]])
+    made = places(tiny(), replace(batch, point=point, where=where))
+    assert made.flatten(0, 1).tolist() == [[0, 256], [255, 257], [16 + 2, 257]]
+
+
+def test_what_has_no_place_does_not_count_for_the_look(batch, sight):
+    unseen = batch.where == losses.PATCH
+    unseen[1:] = False  # what the first image is asked for lies outside of it
+    point = torch.where(unseen[..., None], -5.0, batch.point)
+    batch, uncounted = replace(batch, point=point), unseen | (batch.where == losses.UNKNOWN)
+    assert unseen.any() and (batch.where == losses.UNKNOWN).any() and not uncounted.all()
+    noise = torch.randn(sight.look_logits.shape, generator=torch.Generator().manual_seed(0))
+    logits = torch.where(uncounted[..., None], noise, sight.look_logits)
+    loss, figures = sight_loss(tiny(), sight, batch)
+    assert torch.equal(loss, sight_loss(tiny(), replace(sight, look_logits=logits), batch)[0])
+    assert set(figures) == {"look", "look_right", "offset_px", "verdict_right", "named_right"}
+
+
+def test_the_look_loss_falls_where_it_ends_at_the_right_place(batch, sight):
+    model, place = tiny(), places(tiny(), batch)
+    logits = torch.nn.functional.one_hot(place, 258) * 30.0
+    verdict = torch.nn.functional.one_hot(batch.verdict, 4) * 30.0
+    right = replace(sight, look_logits=logits, verdict=verdict)
+    _, figures = sight_loss(model, right, batch)
+    assert figures["look"] < 1e-6 and figures["look_right"] == figures["verdict_right"] == 1.0
+    assert sight_loss(model, sight, batch)[1]["look"] > 1.0
+
+
+def test_every_object_that_the_image_shows_is_to_be_named_and_nothing_else(batch, sight):
+    none = batch.kind < 0
+    assert none.any() and (~none).sum() > 20
+    loss, right = kind_loss(tiny(), sight.patches, batch)
+    moved = torch.where(none[..., None], 64.0, batch.pixels)
+    assert torch.equal(kind_loss(tiny(), sight.patches, replace(batch, pixels=moved))[0], loss) and 0 <= right <= 1
+    outside = torch.where(torch.arange(none.shape[1])[:, None] < 1, 200.0, batch.pixels)  # the first of each image
+    without = torch.where(torch.arange(none.shape[1]) < 1, -1, batch.kind)
+    assert torch.equal(kind_loss(tiny(), sight.patches, replace(batch, pixels=outside))[0],
+                       kind_loss(tiny(), sight.patches, replace(batch, kind=without))[0])
+
+
+def test_kinds_are_those_that_training_shows(frames, batch):
+    found = set(batch.kind.flatten().tolist()) - {-1}
+    names, known = [WORDS.decode(ids) for ids in batch.names], known_names()
+    assert len(names) == len(KINDS) and not {("ball", "red"), ("cube", "purple")} & set(KINDS)
+    there = frames["shape"] >= 0
+    assert (KIND_OF[frames["shape"], frames["colour"]] >= 0).tolist() == there.tolist()
+    assert found and all(known[names[kind].removeprefix("the ")] == KINDS[kind] for kind in found)
+
+
+def test_actions_count_only_where_something_is_to_be_done(batch):
+    acts = batch.verdict == ACT
+    logits = torch.randn(*batch.actions.shape, 256, generator=torch.Generator().manual_seed(0))
+    other = torch.where(acts[..., None], batch.actions, 255 - batch.actions)
+    assert not torch.equal(other, batch.actions)
+    assert torch.equal(action_loss(logits, batch.actions, acts)[0], action_loss(logits, other, acts)[0])
+    nothing, figures = action_loss(logits, batch.actions, torch.zeros_like(acts))
+    assert nothing == 0 and figures == {"action": 0.0, "bins_away": 0.0}
+
+
+def test_an_action_is_the_better_the_nearer_its_bin(batch):
+    acts = batch.verdict == ACT
+
+    def loss(away: int):
+        bins = torch.where(batch.actions < 128, batch.actions + away, batch.actions - away)
+        return action_loss(torch.nn.functional.one_hot(bins, 256) * 30.0, batch.actions, acts)
+
+    (exact, none), (beside, one), (far, many) = loss(0), loss(1), loss(60)
+    assert exact < beside < far
+    assert [figures["bins_away"] for figures in (none, one, many)] == [0, 1, 60]
+
+
+def test_the_padding_of_an_answer_does_not_count(labeller):
+    made, _ = labeller.questions(np.random.default_rng(0), 4, 3)
+    logits = torch.randn(4, 3, 7, len(TOKENIZER), generator=torch.Generator().manual_seed(0))
+    other = logits.clone()
+    other[made.answer[..., 1:] == vocab.PAD] = 9.0
+    assert torch.equal(answer_loss(logits, made.answer)[0], answer_loss(other, made.answer)[0])
+    said = torch.nn.functional.one_hot(made.answer[..., 1:], len(TOKENIZER)) * 30.0
+    assert answer_loss(said, made.answer)[1] == {"answer": pytest.approx(0, abs=1e-6), "answer_right": 1.0}
+
+
+def test_pictures_and_a_drill_are_minimised_together(batch, drill):
+    objective = Objective(tiny(), acting=True)
+
+    def loss(*parts):
+        with torch.no_grad():
+            return objective(*parts, torch.Generator().manual_seed(0))
+
+    (both, figures), (one, _), (other, _) = loss(batch, drill), loss(batch, None), loss(None, drill)
+    assert both == pytest.approx(float(one + other), rel=1e-5)
+    assert {"look", "action", "drill_action", "drill_bins_away"} <= set(figures)
+
+
+@pytest.mark.parametrize("kind", ["look", "act", "questions", "motor"])
+def test_training_lowers_the_loss(labeller, pair, drill, kind):
+    model = tiny(layers=1)
+    objective = Objective(model, acting=kind == "act")
+    made = None
+    if kind == "questions":
+        made, _ = labeller.questions(np.random.default_rng(0), 4, 3)
+    elif kind != "motor":
+        made = labeller.batch(np.random.default_rng(0), 4, 4, pair[0], pair[1] if kind == "act" else None)
+
+    def loss():
+        return objective(made, drill if kind == "motor" else None, torch.Generator().manual_seed(0))[0]
+
+    optimiser, before = torch.optim.Adam(model.parameters(), 3e-3), loss().item()
+    for _ in range(15):
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+    assert loss().item() < 0.8 * before
