@@ -169,8 +169,8 @@ class TestNative(PolicyContract):
         chunk = policy.infer(seen)
         assert not chunk.refusal and chunk.tokens is not None and chunk.timings
 
-    def test_words_that_it_does_not_know_are_refused(self, policy, seen):
-        for words in ("fnord the gnarf", ""):
+    def test_nonsense_and_nothing_are_refused(self, policy, seen):
+        for words in ("colourless green ideas sleep furiously", "asdf qwer", ""):
             chunk = policy.infer(Observation(**vars(seen) | {"instruction": words}))
             assert chunk.refusal and len(chunk.values) == 0
 
