@@ -75,3 +75,16 @@ def silhouette(thing, camera, pose):
     c, s = np.cos(thing.yaw), np.sin(thing.yaw)
     pixels, depth = project(points @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T + thing.position, camera, pose)
     return np.unique(np.round(pixels).astype(int), axis=0) if (depth > 0.05).all() else np.zeros((0, 2), int)
+
+
+def test_a_camera_never_delivers_the_same_picture_twice_but_at_the_same_moment():
+    world = BulletWorld(load_profile("panda"), cameras=("front",))
+    world.reset(3)
+    first, again = world.observe().images["front"], world.observe().images["front"]
+    world.step(None)
+    later = world.observe().images["front"].astype(int)
+    assert np.array_equal(first, again) and 0.3 < (later != first).mean() < 0.7
+    assert np.quantile(np.abs(later - first), 0.99) == 1, "noise of one grey level"
+    world.reset(3)
+    assert np.array_equal(world.observe().images["front"], first), "bit for bit"
+    world.close()
