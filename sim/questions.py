@@ -13,7 +13,19 @@ from itertools import product
 import numpy as np
 
 from vla_ros.profile import config_folder, read_yaml
-from vla_ros.referring import MARGIN, SIDES, Kind, by_kind, by_place, colour_words, refer, sides, whole_names
+from vla_ros.referring import (
+    MARGIN,
+    NONE,
+    SIDES,
+    Kind,
+    Phrase,
+    by_kind,
+    by_place,
+    colour_words,
+    refer,
+    sides,
+    whole_names,
+)
 from vla_ros.sim.tasks.layout import TABLE_BOX
 from vla_ros.synonyms import one_of, synonyms
 
@@ -35,11 +47,15 @@ EXTREMES = {
 
 @dataclass(frozen=True)
 class Question:
-    """kind: what, where, count, colour, is there or reach."""
+    """kind: what, where, count, colour, is there or reach. about: the one object that one must look at to answer, or
+    NONE; mark: the object from whose place it is told; absent: it is not there."""
 
     kind: str
     question: str
     answer: str
+    about: int = NONE
+    mark: int = NONE
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,8 +98,9 @@ def ask(rng: np.random.Generator, kinds: Sequence[Kind], positions: np.ndarray,
     return ask_is_there(rng, seen)
 
 
-def worded(rng: np.random.Generator, kind: str, template: str, answer: str, **given: str) -> Question:
-    return Question(kind, one_of(rng, templates()[template]).format(**given), answer)
+def worded(rng: np.random.Generator, kind: str, template: str, answer: str, about: int = NONE, mark: int = NONE,
+           absent: bool = False, **given: str) -> Question:
+    return Question(kind, one_of(rng, templates()[template]).format(**given), answer, about, mark, absent)
 
 
 def ask_what(rng: np.random.Generator, seen: Seen) -> Question | None:
@@ -101,13 +118,15 @@ def ask_relation(rng: np.random.Generator, seen: Seen) -> Question | None:
         along = np.delete(sign * (seen.positions[:, axis] - seen.positions[mark, axis]), mark)
         if (along >= MARGIN).sum() == (along > -CLEAR).sum() <= 1 < len(seen.kinds):
             others = [i for i in range(len(seen.kinds)) if i != mark]
-            answer = next((seen.canonical(i) for i, a in zip(others, along, strict=True) if a > 0), NOTHING)
-            options.append((mark, relation, answer))
-    options = balanced(rng, options, lambda option: option[2] == NOTHING)
+            found = next((i for i, a in zip(others, along, strict=True) if a > 0), NONE)
+            options.append((mark, relation, found))
+    options = balanced(rng, options, lambda option: option[2] == NONE)
     if not options:
         return None
-    mark, relation, answer = one_of(rng, options)
-    return worded(rng, "what", "relation", answer, o=seen.name(rng, mark), d=one_of(rng, sides(relation)))
+    mark, relation, found = one_of(rng, options)
+    answer = NOTHING if found == NONE else seen.canonical(found)
+    return worded(rng, "what", "relation", answer, found, mark, found == NONE, o=seen.name(rng, mark),
+                  d=one_of(rng, sides(relation)))
 
 
 def ask_nearest(rng: np.random.Generator, seen: Seen) -> Question | None:
@@ -121,7 +140,7 @@ def ask_nearest(rng: np.random.Generator, seen: Seen) -> Question | None:
     if not options:
         return None
     mark, nearest = one_of(rng, options)
-    return worded(rng, "what", "nearest", seen.canonical(nearest), o=seen.name(rng, mark))
+    return worded(rng, "what", "nearest", seen.canonical(nearest), nearest, mark, o=seen.name(rng, mark))
 
 
 def ask_inside(rng: np.random.Generator, seen: Seen) -> Question | None:
@@ -132,13 +151,14 @@ def ask_inside(rng: np.random.Generator, seen: Seen) -> Question | None:
             away = np.linalg.norm(seen.positions - seen.positions[mark], axis=1)
             inside = [i for i in np.flatnonzero(away <= INSIDE) if i != mark]
             if len(inside) <= 1 and not ((away > INSIDE) & (away < OUTSIDE)).any():
-                options.append((mark, seen.canonical(inside[0]) if inside else NOTHING))
+                options.append((mark, inside[0] if inside else NONE))
     if not options:
         return None
-    mark, answer = one_of(rng, options)
+    mark, inside = one_of(rng, options)
+    answer = NOTHING if inside == NONE else seen.canonical(inside)
     name = seen.name(rng, mark)
     at_rest = [words for words in synonyms().prepositions("in", name) if words not in ("into", "onto")]
-    return worded(rng, "what", "inside", answer, o=name, d=one_of(rng, at_rest))
+    return worded(rng, "what", "inside", answer, int(inside), mark, inside == NONE, o=name, d=one_of(rng, at_rest))
 
 
 def ask_extreme(rng: np.random.Generator, seen: Seen) -> Question | None:
@@ -151,7 +171,7 @@ def ask_extreme(rng: np.random.Generator, seen: Seen) -> Question | None:
     if not options:
         return None
     side, index = one_of(rng, options)
-    return worded(rng, "what", "extreme", seen.canonical(index), d=one_of(rng, EXTREMES[side]))
+    return worded(rng, "what", "extreme", seen.canonical(index), int(index), d=one_of(rng, EXTREMES[side]))
 
 
 def place_of(position: np.ndarray) -> str:
@@ -170,7 +190,7 @@ def ask_where(rng: np.random.Generator, seen: Seen) -> Question | None:
     if not clear:
         return None
     index, place = one_of(rng, clear)
-    return worded(rng, "where", "where", place, o=seen.name(rng, index))
+    return worded(rng, "where", "where", place, index, o=seen.name(rng, index))
 
 
 def ask_count(rng: np.random.Generator, seen: Seen) -> Question | None:
@@ -209,13 +229,15 @@ def ask_colour(rng: np.random.Generator, seen: Seen) -> Question | None:
     options = []
     for i, (shape, colour) in enumerate(seen.kinds):
         if shape not in synonyms().containers:
-            groups = [by_kind(seen.kinds, i)[1], *by_place(seen.kinds, seen.positions, i)]
-            names = [name for group in groups for name in group if not tells(name, seen.kinds[i])]
-            options += [(names, colour)] if names else []
+            by_shape = [Phrase(name) for name in by_kind(seen.kinds, i)[1]]
+            names = [name for group in [by_shape, *by_place(seen.kinds, seen.positions, i)] for name in group
+                     if not tells(name.text, seen.kinds[i])]
+            options += [(names, colour, i)] if names else []
     if not options:
         return None
-    names, colour = one_of(rng, options)
-    return worded(rng, "colour", "colour", colour, o=one_of(rng, names))
+    names, colour, index = one_of(rng, options)
+    name = one_of(rng, names)
+    return worded(rng, "colour", "colour", colour, index, name.mark, o=name.text)
 
 
 def tells(name: str, kind: Kind) -> bool:
@@ -227,16 +249,25 @@ def ask_is_there(rng: np.random.Generator, seen: Seen) -> Question:
     """Yes as often as no, where the scene allows it; what is not there shares the shape or the colour of what is."""
     if rng.random() < CONTAINER:
         shape = one_of(rng, tuple(synonyms().containers))
+        index = only(seen.kinds, (shape, ""))
         answer = "yes" if shape in (s for s, _ in seen.kinds) else "no"
-        return worded(rng, "is there", "is there", answer, a=with_article(phrase(rng, (shape, ""))))
+        words = with_article(phrase(rng, (shape, "")))
+        return worded(rng, "is there", "is there", answer, index, absent=answer == "no", a=words)
     every = set(product(synonyms().shapes, synonyms().colours))
     there = sorted(every & set(map(tuple, seen.kinds)))
     absent = sorted(every - set(there))
     alike = [(s, c) for s, c in absent if any((s == t) != (c == b) for t, b in there)] or absent
     yes = bool(there) and (rng.random() < 0.5 or not absent)
     kind = one_of(rng, there if yes else alike)
-    words = partly(rng, kind, there, yes)
-    return worded(rng, "is there", "is there", "yes" if yes else "no", a=with_article(phrase(rng, words)))
+    asked = partly(rng, kind, there, yes)
+    answer, words = "yes" if yes else "no", with_article(phrase(rng, asked))
+    return worded(rng, "is there", "is there", answer, only(seen.kinds, asked), absent=not yes, a=words)
+
+
+def only(kinds: Sequence[Kind], words: Kind) -> int:
+    """The object that a shape, a colour or both mean, if it is one."""
+    fitting = [i for i, (shape, colour) in enumerate(kinds) if words[0] in (shape, "") and words[1] in (colour, "")]
+    return fitting[0] if len(fitting) == 1 else NONE
 
 
 def partly(rng: np.random.Generator, kind: Kind, there: list[Kind], yes: bool) -> Kind:
@@ -251,7 +282,7 @@ def ask_reach(rng: np.random.Generator, seen: Seen) -> Question | None:
     if seen.reachable is None or not seen.named:
         return None
     index = one_of(rng, balanced(rng, seen.named, lambda i: bool(seen.reachable[i])))
-    return worded(rng, "reach", "reach", "yes" if seen.reachable[index] else "no", o=seen.name(rng, index))
+    return worded(rng, "reach", "reach", "yes" if seen.reachable[index] else "no", index, o=seen.name(rng, index))
 
 
 def balanced(rng: np.random.Generator, options: list, holds: Callable) -> list:

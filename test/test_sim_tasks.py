@@ -48,8 +48,8 @@ def named(scene):
 def phrases(objects, index, spatial):
     """Everything that names one object and no other."""
     kinds, places = [(o.shape, o.colour) for o in objects], np.array([o.position[:2] for o in objects])
-    groups = by_kind(kinds, index) + (by_place(kinds, places, index) if spatial else [])
-    return {phrase for group in groups for phrase in group}
+    placed = [phrase.text for group in by_place(kinds, places, index) for phrase in group] if spatial else []
+    return {text for group in by_kind(kinds, index) for text in group} | set(placed)
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vla_ros import words
 from vla_ros.errors import UnknownNameError
-from vla_ros.evaluation.wanted import KEYS, REFERENCES, Wanted, find_seed, understand
+from vla_ros.evaluation.wanted import KEYS, REFERENCES, Wanted, find_seed, goal_in, understand
 from vla_ros.sim.tasks import TASKS, get_task
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.world import CONTAINERS, MOVABLE, OBJECT_COLOURS
@@ -101,3 +101,45 @@ def test_a_plan_without_words_is_a_layout_of_pick_and_says_what_that_says():
     from vla_ros.commands.demo import SEED, make_plan
     plan = make_plan("", None, SEED)
     assert (plan.task, plan.seed, plan.said, plan.judged) == ("pick", SEED, "", True)
+
+
+TABLE = TASKS["reach"].layout(np.random.default_rng(0))  # with one cube, one cylinder, one ball and two cones
+PLACES = np.array([thing.position[:2] for thing in TABLE.objects])
+ARM = [name for name, task in TASKS.items() if task.robot == "panda"]
+
+
+def goal(text, positions=PLACES):
+    found = goal_in(text, TABLE, positions, ARM)
+    if found is None:
+        return None
+    task, scene = found
+    name = {i: thing.words for i, thing in enumerate(TABLE.objects)} | {-1: ""}
+    assert scene.instruction == text and scene.objects == TABLE.objects
+    return task, name[scene.target], name[scene.reference], scene.direction or scene.relation
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("touch the purple ball", ("reach", "purple ball", "", "")),
+    ("Tap the ball!", ("reach", "purple ball", "", "")),
+    ("touch the leftmost object", ("reach", "red cylinder", "", "")),
+    ("pick up the cone nearest to you", ("pick", "orange cone", "", "")),
+    ("push the pink one to the left", ("push", "pink cube", "", "left")),
+    ("put the ball in the tray", ("place", "purple ball", "tray", "in")),
+    ("put the red cylinder next to the cube", ("next_to", "red cylinder", "pink cube", "next to")),
+    ("go home", ("home", "", "", ""))])
+def test_words_for_what_is_there_set_the_scenes_goal(text, wanted):
+    assert goal(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "touch the green cube", "touch the cone", "put the ball on the plate",
+                                  "push the ball", "touch the tray", "sing a song"])
+def test_words_for_what_is_not_there_set_none(text):
+    assert goal(text) is None
+
+
+def test_where_things_are_means_where_they_are_now_and_nothing_to_a_robot_that_goes_about():
+    moved = PLACES.copy()
+    moved[5] = (0.5, 0.3)
+    assert goal("touch the leftmost object", moved) == ("reach", "purple ball", "", "")
+    assert goal("touch the leftmost object", PLACES[:0]) is None
+    assert goal("touch the ball", PLACES[:0]) == ("reach", "purple ball", "", "")

@@ -6,6 +6,7 @@ Everything is the robot's own view: left is +y, and nearest to it, who is addres
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from vla_ros.errors import ConfigError
 from vla_ros.synonyms import lookup, one_of, synonyms
 
 Kind = tuple[str, str]  # shape, colour
+NONE = -1
 MARGIN = 0.04  # [m] by which what a phrase says must hold for the object, and for no other
 NEAR = 0.16  # [m] between centres, at most, of what is near something
 ANYTHING = ("object", "thing")
@@ -28,9 +30,22 @@ SIDES = {"left of": (1, 1), "right of": (1, -1), "in front of": (0, -1), "behind
 BESIDE = ("near", "next to", "beside", "close to")
 
 
+class Phrase(NamedTuple):
+    """Words for an object; mark: index of the other object by whose place they tell where it is, or NONE."""
+
+    text: str
+    mark: int = NONE
+
+
 def refer(rng: np.random.Generator, kinds: Sequence[Kind], positions: np.ndarray, index: int,
           spatial: bool = True, canonical: float = CANONICAL) -> str:
-    """A phrase that names object `index` and no other; it goes after 'the'.
+    """The words of phrase()."""
+    return phrase(rng, kinds, positions, index, spatial, canonical).text
+
+
+def phrase(rng: np.random.Generator, kinds: Sequence[Kind], positions: np.ndarray, index: int,
+           spatial: bool = True, canonical: float = CANONICAL) -> Phrase:
+    """What names object `index` and no other; it goes after 'the'.
 
     kinds: (shape, colour) of each. positions: (M, 2) [m] in the frame of the robot that is addressed; not used unless
     `spatial`. canonical: share of plain 'red cube', where that is unique. ConfigError where nothing sets the object
@@ -39,8 +54,8 @@ def refer(rng: np.random.Generator, kinds: Sequence[Kind], positions: np.ndarray
     plain = by_kind(kinds, index)
     whole = plain[0][:1] if plain and plain[0] else []
     if whole and rng.random() < canonical:
-        return whole[0]
-    options = [group for group in plain if group]
+        return Phrase(whole[0])
+    options = [[Phrase(text) for text in group] for group in plain if group]
     if spatial:
         options += [g for g in by_place(kinds, np.asarray(positions, float), index) if g]
     if not options:
@@ -86,13 +101,13 @@ def groups(kinds: Sequence[Kind], index: int) -> list[tuple[tuple[str, ...], lis
     return [(nouns, rivals) for nouns, rivals in found if rivals]
 
 
-def by_place(kinds: Sequence[Kind], positions: np.ndarray, index: int) -> list[list[str]]:
+def by_place(kinds: Sequence[Kind], positions: np.ndarray, index: int) -> list[list[Phrase]]:
     """Phrases that say where the object is, by kind of phrase; only what holds with MARGIN, and for it alone."""
     extreme, relative = [], []
     for nouns, rivals in groups(kinds, index):
-        for (axis, sign), phrases in EXTREMES.items():
+        for (axis, sign), templates in EXTREMES.items():
             if (sign * (positions[index, axis] - positions[rivals, axis]) >= MARGIN).all():
-                extreme += [phrase.format(n=noun) for phrase in phrases for noun in nouns]
+                extreme += [Phrase(template.format(n=noun)) for template in templates for noun in nouns]
         for mark in range(len(kinds)):
             if mark != index and mark not in rivals:
                 names = next((group for group in by_kind(kinds, mark) if group), [])[:1]
@@ -101,7 +116,7 @@ def by_place(kinds: Sequence[Kind], positions: np.ndarray, index: int) -> list[l
 
 
 def relations(nouns: Sequence[str], names: list[str], positions: np.ndarray, index: int, rivals: list[int],
-              mark: int) -> list[str]:
+              mark: int) -> list[Phrase]:
     """'ball near the tray', 'cube behind the ball': to the object `mark`, whose name is in `names` if it has one."""
     found: list[str] = []
     away = np.linalg.norm(positions - positions[mark], axis=1)
@@ -112,7 +127,7 @@ def relations(nouns: Sequence[str], names: list[str], positions: np.ndarray, ind
         across = abs(positions[index, 1 - axis] - positions[mark, 1 - axis])
         if along[index] >= max(MARGIN, across) and (along[rivals] <= 0).all():
             found += sides(relation)
-    return [f"{noun} {words} the {name}" for noun in nouns for words in found for name in names]
+    return [Phrase(f"{noun} {words} the {name}", mark) for noun in nouns for words in found for name in names]
 
 
 def sides(relation: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from string import Formatter, capwords
@@ -14,7 +15,7 @@ from vla_ros.profile import config_folder, read_yaml, require
 from vla_ros.referring import refer
 from vla_ros.synonyms import Table, lookup, one_of, synonyms
 
-__all__ = ["FAMILIES", "HELD_OUT", "KINDS", "REFUSED", "TRAIN", "corpus", "instruction", "load_refused",
+__all__ = ["FAMILIES", "HELD_OUT", "KINDS", "REFUSED", "TRAIN", "corpus", "instruction", "invented", "load_refused",
            "load_wordings", "object_words", "perturb", "plain", "refer", "refused_instruction"]
 
 FOLDER = config_folder() / "wordings"
@@ -26,6 +27,9 @@ FAMILIES = {  # what a template must hold, and what it may
 KINDS = ("impossible", "nonsense", "empty")
 PARTS = ("train", "held_out")
 NOTHING = ("", " ", "   ", ".", "...", "?", "!", "-", ",", "\n")
+ONSETS = "b bl d dr f fl g gn h j k kr m n p qu sn t v w y z zl".split()
+CODAS = "b g k lf m nt p rf rp sh t x zz".split()
+ALIKE = 0.67  # of the letters that two words share: more than a typo leaves
 TYPO = 5  # letters: shorter words stay as they are, so that 'left' and 'red' can be read
 POLITE = ("please {}", "{} please", "{}, please", "robot, {}", "hey robot, {}", "hello, {}", "ok, {}", "{}, thank you",
           "{} now", "and now {}", "hi, {}, thanks")
@@ -134,6 +138,15 @@ def object_words(shape: str, colour: str, rng: np.random.Generator) -> str:
     if rng.random() < 0.4:
         nouns, colours = nouns[:1], colours[:1]
     return " ".join([*([one_of(rng, colours)] if colours else []), one_of(rng, nouns)])
+
+
+def invented(rng: np.random.Generator) -> str:
+    """A word that there is not, 'zorp', and that no known word could be meant by."""
+    while True:
+        syllables = [one_of(rng, ONSETS) + one_of(rng, "aeiou") + one_of(rng, CODAS) for _ in range(rng.integers(1, 3))]
+        word = "".join(syllables)
+        if len(word) > 3 and not get_close_matches(word, known_words(), n=1, cutoff=ALIKE):
+            return word
 
 
 def refused_instruction(kind: str, rng: np.random.Generator, templates: Table | None = None) -> str:

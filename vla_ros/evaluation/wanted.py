@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
-from vla_ros.referring import Kind, whole_names
+from vla_ros.referring import Kind, by_kind, by_place, whole_names
 from vla_ros.sim.tasks import TASKS, Task
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.world import CONTAINERS, FLAT_TOPS, MOVABLE, RELATIONS, Scene
@@ -59,13 +59,37 @@ def understand(text: str, tasks: Sequence[str] = tuple(TASKS)) -> Wanted | None:
 
     Objects are to be named by colour and shape, or as a container; case and punctuation do not matter.
     """
-    said, known = plain(text), names()
-    form, kinds = name_pattern().sub("{}", said), [known[name] for name in name_pattern().findall(said)]
-    fitting = [Wanted(task, *(dict(zip(slots, kinds, strict=True)).get(slot) for slot in "or"), key)
-               for task, slots, key in forms().get(form, ())
-               if len({*zip(slots, kinds, strict=True)}) == len({*slots})]  # the same object wherever it is named
-    possible = [wanted for task in tasks for wanted in fitting if wanted.task == task and wanted.possible]
-    return possible[0] if possible else None
+    return next((wanted for task, o, r, key in readings(text, names(), name_pattern(), tasks)
+                 if (wanted := Wanted(task, o, r, key)).possible), None)
+
+
+def goal_in(text: str, scene: Scene, positions: np.ndarray, tasks: Sequence[str]) -> tuple[str, Scene] | None:
+    """The task, and the scene with the goal that `text` asks for among the objects that are there, named by kind or by
+    place; None when no wording of `tasks` does. positions: (M, 2) [m] of the objects now, in the robot's frame; empty
+    where it goes about, and 'leftmost' has no meaning that stays."""
+    kinds = [(thing.shape, thing.colour) for thing in scene.objects]
+    known = {}
+    for index in range(len(kinds)):
+        placed = by_place(kinds, positions, index) if len(positions) else []
+        known |= {plain(name): index for group in by_kind(kinds, index) for name in group}
+        known |= {plain(named.text): index for group in placed for named in group}
+    for task, o, r, key in readings(text, known, pattern_of(known), tasks):
+        target, reference = (-1 if index is None else index for index in (o, r))
+        if Wanted(task, kind_of(scene, target), kind_of(scene, reference), key).possible:
+            direction, relation = (key, "") if task == "push" else ("", key)
+            return task, replace(scene, target=target, reference=reference, direction=direction, relation=relation,
+                                 instruction=text)
+    return None
+
+
+def readings(text: str, known: Mapping, pattern: re.Pattern[str], tasks: Sequence[str]) -> Iterable[tuple]:
+    """What `text` may mean, in the order of `tasks`: task, what o and r stand for in `known` or None, and the key."""
+    said = plain(text)
+    form, found = pattern.sub("{}", said), [known[name] for name in pattern.findall(said)]
+    fitting = [(task, dict(zip(slots, found, strict=True)), key) for task, slots, key in forms().get(form, ())
+               if len({*zip(slots, found, strict=True)}) == len({*slots})]  # the same object wherever it is named
+    for wanted in tasks:
+        yield from ((task, of.get("o"), of.get("r"), key) for task, of, key in fitting if task == wanted)
 
 
 @cache
@@ -76,7 +100,11 @@ def names() -> dict[str, Kind]:
 
 @cache
 def name_pattern() -> re.Pattern[str]:
-    return re.compile(rf"\b(?:{'|'.join(sorted(names(), key=len, reverse=True))})\b")
+    return pattern_of(names())
+
+
+def pattern_of(known: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(sorted(known, key=len, reverse=True))})\b")
 
 
 @cache

@@ -1,6 +1,10 @@
 """Where the model looks: an instruction's words and what was seen for them, against every patch of the image.
 
-Letters: B images, K instructions an image, P patches, G along a side, d width of the language model.
+What is said of a thing comes in three parts, each scored by a module of its own (as in MAttNet, Yu et al. 2018,
+arXiv:1801.08186): what it is, where in the image it stands ("the leftmost"), and how it stands to another thing, its
+landmark ("left of the cone").
+
+Letters: B images, K instructions an image, P patches, G along a side, d width of the language model, R relations.
 Places 0..P-1 are patches; P is 'not there', P + 1 'nowhere' (the instruction names no such thing).
 """
 
@@ -15,7 +19,10 @@ from vla_ros.model.configuration import VlaConfig
 
 NAMED = ("target", "reference")  # by the instruction
 LOOKS = (*NAMED, "hand")  # the hand's place beside what the body feels of it tells how the camera stands
+SOUGHT = (*NAMED, *(f"landmark of the {name}" for name in NAMED))  # in the words' own order
 OTHER = 2  # places that are no patch
+RELATIONS = 16  # ways in which a thing can stand to its landmark, to be mixed
+SLOPE = 8.0  # half the image's side, in the coordinates that a place is scored by: gentle slopes are soon learnt steep
 
 
 class Look(nn.Module):
@@ -25,25 +32,46 @@ class Look(nn.Module):
         super().__init__()
         self.grid, self.patch_size, self.image_size, self.width = c.grid, c.patch_size, c.image_size, c.look_width
         self.patch_key = nn.Linear(c.vision_width, c.look_width)
-        self.text_query = nn.Linear(c.width, len(NAMED) * c.look_width)
+        self.text_query = nn.Linear(c.width, len(SOUGHT) * c.look_width)
         self.hand_query = nn.Parameter(torch.randn(c.look_width))
         self.seek_query = nn.Linear(c.width, c.look_width)
         self.other_keys = nn.Parameter(torch.randn(OTHER, c.look_width))
         self.scale = nn.Parameter(torch.tensor(2.5))
         self.offset = nn.Sequential(nn.Linear(c.vision_width + c.look_width, 64), nn.GELU(), nn.Linear(64, 2))
+        self.coordinates = len(coordinates(c.grid)[0])
+        self.standing = nn.Linear(2 * c.width, self.coordinates + RELATIONS)
+        self.relation = nn.Sequential(nn.Linear(4, 64), nn.GELU(), nn.Linear(64, RELATIONS))
 
-    def forward(self, patches: Tensor, text: Tensor, seek: Tensor) -> tuple[Tensor, Tensor]:
-        """patches (B, P, vision_width), text (B, K, d), seek (B, K, 2, d) -> logits (B, K, 3, P + 2), queries.
+    def forward(self, patches: Tensor, text: Tensor, seek: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """patches (B, P, vision_width), text (B, K, d), seek (B, K, 4, d) -> logits (B, K, 3, P + 2) of the looks, and
+        (B, K, 2, P + 2) of the landmarks; queries (B, K, 3, look_width).
 
-        The words alone bind within minutes; what was found for them decides among equals ("the leftmost cube").
+        The words alone bind within minutes; what was found for them decides among equals.
         """
+        named = len(NAMED)
         keys = F.normalize(self.patch_key(patches), dim=-1)
         others = F.normalize(self.other_keys, dim=-1).expand(len(patches), -1, -1)
-        words = self.text_query(text).unflatten(-1, (len(NAMED), self.width)) + self.seek_query(seek)
+        words = self.text_query(text).unflatten(-1, (len(SOUGHT), self.width)) + self.seek_query(seek)
         hand = self.hand_query.to(words.dtype).expand(*words.shape[:2], 1, -1)
         query = F.normalize(torch.cat([words, hand], 2), dim=-1)
         logits = torch.einsum("bklw,bpw->bklp", query, torch.cat([keys, others.to(keys.dtype)], 1))
-        return logits * self.scale.exp().clamp(max=100), query
+        logits = (logits * self.scale.exp().clamp(max=100)).float()
+        marks = logits[:, :, named:-1]
+        standing = self._standing(text, seek[:, :, :named], marks.softmax(-1)[..., :self.grid**2])
+        looks = logits[:, :, :named] + F.pad(standing, (0, OTHER))
+        return torch.cat([looks, logits[:, :, -1:]], 2), marks, torch.cat([query[:, :, :named], query[:, :, -1:]], 2)
+
+    def _standing(self, text: Tensor, seek: Tensor, marks: Tensor) -> Tensor:
+        """How well each patch's place fits what was said of it, (B, K, 2, P); marks (B, K, 2, P) where the landmarks
+        are."""
+        told = self.standing(torch.cat([text[:, :, None].expand_as(seek), seek], -1)).float()
+        place, relation = told[..., :self.coordinates], told[..., self.coordinates:]
+        places = coordinates(self.grid).to(text.device)
+        by_place = (place[..., None, :] * places).sum(-1)  # not matmul: bfloat16 would round neighbours together
+        offsets = places[:, None, :2] - places[:, :2]  # (P landmarks, P patches, 2), from the second to the first
+        table = SLOPE * self.relation(torch.cat([offsets / 2, torch.tanh(offsets)], -1))  # (P, P, R)
+        beside = torch.einsum("bklm,mpr->bklpr", marks.to(table.dtype), table).float()
+        return by_place + (beside * relation[..., None, :]).sum(-1)
 
     def point(self, patches: Tensor, query: Tensor, patch: Tensor) -> Tensor:
         """Pixels (B, K, 3 looks, 2), from the patches (B, K, 3) that hold them."""
@@ -60,3 +88,11 @@ class Look(nn.Module):
         ids = bins + torch.tensor([vocab.LOOK_X, vocab.LOOK_Y], device=pixels.device)
         other = torch.where(place == self.grid**2, vocab.ABSENT, vocab.NOWHERE)[..., None]
         return torch.where((place < self.grid**2)[..., None], ids, other)
+
+
+def coordinates(grid: int) -> Tensor:
+    """(P, 7) of every patch: x to the right and y down, from the image's middle, and products of them: the camera looks
+    from the side, so the table's axes are curves to it."""
+    line = (torch.arange(grid) + 0.5) / grid * 2 - 1
+    y, x = (axis.flatten() for axis in torch.meshgrid(line, line, indexing="ij"))
+    return SLOPE * torch.stack([x, y, x * x, y * y, x * y, x * y * y, y * y * y], -1)

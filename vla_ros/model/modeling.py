@@ -3,13 +3,14 @@
 Letters: B images, K instructions an image, P patches of an image, I image tokens of the language model, L text tokens,
 Q action tokens (horizon x dim), A tokens of an answer, d width.
 
-    [image: I] [text: L] [seek: target, reference, verdict, intent] -> [look: 3 x (x, y)] -> [action: Q]
-    [image: I] [text: L] [<answer> and the words of the answer: A]
+    [image: I] [text: L] [seek: 6] -> [look: 3 x (x, y)] -> [action: Q]
+    [image: I] [text: L] [seek: 6] -> [glimpse: G] [<answer> and the words of the answer: A]
 
 Image tokens see each other, so an image is encoded once for any number of texts. Text sees the text before it. Seek
-tokens see image and text: they say where the instruction's things are, and whether it is to be done at all; the intent
-sees the text alone. The action expert decodes all action tokens in one pass, from the intent, the look tokens and
-proprioception. An answer sees image, text and its own words so far.
+tokens see image and text: target, reference and their landmarks say where the instruction's things are, the verdict
+whether it is to be done at all; the intent sees the text alone. The action expert decodes all action tokens in one
+pass, from the intent, the look tokens and proprioception. An answer sees all before it, and what is to be seen where
+the question made the model look (glimpses).
 """
 
 from __future__ import annotations
@@ -24,18 +25,21 @@ from transformers import DynamicCache, LlamaConfig, LlamaModel, PreTrainedModel
 from vla_ros.model import vocabulary as vocab
 from vla_ros.model.acting import BANDS, ActionExpert
 from vla_ros.model.configuration import VlaConfig
-from vla_ros.model.look import NAMED, Look
+from vla_ros.model.glimpse import GLIMPSES, Glimpse
+from vla_ros.model.look import SOUGHT, Look
 from vla_ros.model.vision import Projector, make_vision
 
-SEEK = len(NAMED) + 2  # and verdict and intent, the last two
+SEEK = len(SOUGHT) + 2  # and verdict and intent, the last two
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What an instruction made the model see: look logits (B, K, 3, P + 2) and queries (B, K, 3, look_width),
-    verdict logits (B, K, verdicts), intent (B, K, d), patches (B, P, vision_width)."""
+    """What an instruction made the model see: look logits (B, K, 3, P + 2) and queries (B, K, 3, look_width), logits
+    of the landmarks (B, K, 2, P + 2), verdict logits (B, K, verdicts), intent (B, K, d), patches (B, P, vision_width).
+    """
 
     look_logits: Tensor
+    mark_logits: Tensor
     query: Tensor
     verdict: Tensor
     intent: Tensor
@@ -57,6 +61,7 @@ class VlaModel(PreTrainedModel):
             num_key_value_heads=c.heads, intermediate_size=c.mlp, max_position_embeddings=1024,
             pad_token_id=vocab.PAD, attn_implementation="eager"))
         self.seek_queries = nn.Parameter(torch.randn(SEEK, d) * 0.02)
+        self.glimpse = Glimpse(c)
         self.expert = ActionExpert(c)
         self.post_init()
         self._smooth_positions()
@@ -103,8 +108,8 @@ class VlaModel(PreTrainedModel):
                            memory, self._positions(length, SEEK))
         seek = hidden[:, length:].unflatten(0, (b, k))
         text = mean(hidden[:, :length], text_mask).unflatten(0, (b, k))
-        logits, query = self.look(patches, text, seek[:, :, :len(NAMED)])
-        return Sight(logits, query, self.score(seek[:, :, -2], *vocab.VERDICT_RANGE), seek[:, :, -1], patches)
+        logits, marks, query = self.look(patches, text, seek[:, :, :len(SOUGHT)])
+        return Sight(logits, marks, query, self.score(seek[:, :, -2], *vocab.VERDICT_RANGE), seek[:, :, -1], patches)
 
     def intend(self, text_ids: Tensor) -> Tensor:
         """The intent of words alone: text_ids (N, L) -> (N, d), the same as read() gives with any image."""
@@ -118,12 +123,12 @@ class VlaModel(PreTrainedModel):
         return self.score(hidden, vocab.ACTIONS, vocab.ACTIONS + vocab.ACTION_BINS)
 
     def name(self, text_ids: Tensor) -> Tensor:
-        """What words alone look for, without any image: text_ids (N, L) -> queries (N, 2, look_width), of length 1."""
+        """What words alone look for, without any image: text_ids (N, L) -> queries (N, 4, look_width), of length 1."""
         text_mask, memory = text_ids != vocab.PAD, DynamicCache(config=self.language.config)
         seen = torch.ones(text_ids.shape[1], text_ids.shape[1], dtype=torch.bool, device=text_ids.device).tril()
         hidden = self._run(self.language.embed_tokens(text_ids), seen & text_mask[:, None], memory,
                            self._positions(text_ids.shape[1], 0))
-        return F.normalize(self.look.text_query(mean(hidden, text_mask)).unflatten(-1, (len(NAMED), -1)), dim=-1)
+        return F.normalize(self.look.text_query(mean(hidden, text_mask)).unflatten(-1, (len(SOUGHT), -1)), dim=-1)
 
     # --- passes ------------------------------------------------------------------------------------------------
 
@@ -144,14 +149,14 @@ class VlaModel(PreTrainedModel):
         logits = self.act(sight.intent.flatten(0, 1), look_ids.flatten(0, 1), body)
         return sight, logits.unflatten(0, (b, k))
 
-    def answer_logits(self, pixels: Tensor, text_ids: Tensor, answer_ids: Tensor) -> Tensor:
-        """Questions (B, K, L) and answers that begin with <answer> (B, K, A) -> next-token logits (B, K, A, vocab)."""
-        b, k, length = text_ids.shape
-        _, memory = self.remember(pixels)
-        memory.batch_repeat_interleave(k)
-        self._listen(text_ids.flatten(0, 1), memory)
+    def answer_logits(self, pixels: Tensor, text_ids: Tensor, answer_ids: Tensor) -> tuple[Tensor, Sight]:
+        """Questions (B, K, L) and answers that begin with <answer> (B, K, A) -> next-token logits (B, K, A, vocab), and
+        where the questions made the model look."""
+        b, k, _ = text_ids.shape
+        sight, memory = self.see(pixels, text_ids)
+        self._glimpse(sight, text_ids, memory)
         hidden = self._reply(answer_ids.flatten(0, 1), (text_ids != vocab.PAD).flatten(0, 1), memory, 0)
-        return self.score(hidden, 0, self.config.vocab_size).unflatten(0, (b, k))
+        return self.score(hidden, 0, self.config.vocab_size).unflatten(0, (b, k)), sight
 
     @torch.no_grad()
     def reply(self, pixels: Tensor, text_ids: Tensor) -> tuple[list[int], float]:
@@ -159,8 +164,8 @@ class VlaModel(PreTrainedModel):
 
         The keys and values of what was read and said are kept: each word costs one token.
         """
-        _, memory = self.remember(pixels)
-        self._listen(text_ids, memory)
+        sight, memory = self.see(pixels, text_ids[None])
+        self._glimpse(sight, text_ids[None], memory)
         token, said, probability = vocab.ANSWER, [], 1.0
         for place in range(self.config.answer_length):
             hidden = self._reply(torch.tensor([[token]], device=text_ids.device), text_ids != vocab.PAD, memory, place)
@@ -172,19 +177,28 @@ class VlaModel(PreTrainedModel):
             said.append(token)
         return said, probability
 
-    def _listen(self, text_ids: Tensor, memory: DynamicCache) -> None:
-        """Puts questions (N, L) in the memory."""
-        mask = self._reading_mask(text_ids != vocab.PAD)[:, :text_ids.shape[1]]
-        self._run(self.language.embed_tokens(text_ids), mask, memory, self._positions(text_ids.shape[1], 0))
+    def _glimpse(self, sight: Sight, text_ids: Tensor, memory: DynamicCache) -> None:
+        """Puts what is to be seen where the model looks in the memory, after questions (B, K, L) and seek."""
+        tokens = self.glimpse(sight.patches, sight.look_logits, sight.mark_logits).flatten(0, 1)
+        mask = self._after(len(tokens), GLIMPSES, (text_ids != vocab.PAD).flatten(0, 1), memory)
+        positions = torch.arange(GLIMPSES, device=tokens.device) + self.config.image_tokens + self.config.text_length
+        self._run(tokens, mask, memory, positions + SEEK)
 
     def _reply(self, answer_ids: Tensor, text_mask: Tensor, memory: DynamicCache, place: int) -> Tensor:
         """answer_ids (N, A) after `place` words of the answer -> hidden (N, A, d)."""
-        (n, count), i = answer_ids.shape, self.config.image_tokens
-        seen = torch.ones(n, count, memory.get_seq_length() + count, dtype=torch.bool, device=answer_ids.device)
-        seen[:, :, i:i + text_mask.shape[1]] = text_mask[:, None]
+        n, count = answer_ids.shape
+        seen = self._after(n, count, text_mask, memory)
         seen[:, :, -count:] = seen[:, :, -count:].tril()
-        positions = torch.arange(place, place + count, device=answer_ids.device) + i + self.config.text_length
+        positions = torch.arange(place, place + count, device=answer_ids.device) + self.config.image_tokens
+        positions = positions + self.config.text_length + SEEK + GLIMPSES
         return self._run(self.language.embed_tokens(answer_ids), seen, memory, positions)
+
+    def _after(self, n: int, count: int, text_mask: Tensor, memory: DynamicCache) -> Tensor:
+        """bool (N, count, before + count): what tokens after a text see, that is everything but its padding."""
+        seen = torch.ones(n, count, memory.get_seq_length() + count, dtype=torch.bool, device=text_mask.device)
+        first = self.config.image_tokens
+        seen[:, :, first:first + text_mask.shape[1]] = text_mask[:, None]
+        return seen
 
     # --- the language model ------------------------------------------------------------------------------------
 

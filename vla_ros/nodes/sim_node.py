@@ -12,8 +12,10 @@ import time
 
 from rclpy.executors import Executor
 from rclpy.node import Node
+from std_msgs.msg import String
 
-from vla_ros.errors import ActionError, UnknownNameError, VlaError
+from vla_ros.errors import ActionError, ObservationError, UnknownNameError, VlaError
+from vla_ros.evaluation.wanted import goal_in
 from vla_ros.nodes import convert, params, qos
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics
 from vla_ros.nodes.params import Parameter
@@ -77,10 +79,12 @@ class SimNode(Node):
         self.camera_ticks = max(1, round(self.profile.control_rate / rate))
         if self.lockstep:
             self.camera_ticks = p.execute_steps * self.profile.ticks_per_step
+        self.laid_out = self.world.task  # other words may set another task in the same layout
         self.offset = 0  # [ns] ROS time of the world's reset: it only grows
         self.episode = self.tick = self.ignored = 0
         kind = convert.COMMAND_TYPES[self.profile.command.interface]
         self.create_subscription(kind, self.profile.command.topic, self._on_command, qos.stream(self.lockstep))
+        self.create_subscription(String, "vla/instruction", self._on_instruction, qos.REQUEST)
         self.create_service(ResetTask, "sim/reset", self._on_reset)
         self.create_timer(1.0, self._heartbeat, clock=STEADY)
         Diagnostics(self, self.profile.name, self._report)
@@ -96,7 +100,8 @@ class SimNode(Node):
     def reset(self, seed: int, task) -> None:
         """A new episode, stamped later than all that was: the clock never runs backwards."""
         last = self.now if self.episode else 0
-        self.world.reset(seed, task)
+        self.laid_out = task or self.laid_out
+        self.world.reset(seed, self.laid_out)
         self.offset = (last // SECOND + 2) * SECOND
         self.episode, self.tick, self.command, self.command_stamp = self.episode + 1, 0, None, None
         self._begin, self._ticks, self._success = time.monotonic(), 0, False
@@ -135,9 +140,26 @@ class SimNode(Node):
             self.ignored += 1
             self.get_logger().warning(f"command ignored: {error}", throttle_duration_sec=1.0)
 
+    def _on_instruction(self, message: String) -> None:
+        """Whoever tells the robot something else is to be told how that goes: words that can be understood without a
+        model, by the shipped wordings, set the task that is judged. Others leave it as it is."""
+        try:
+            words = convert.words(message.data)
+        except ObservationError:
+            return  # the policy node says what is wrong with them
+        scene, arm = self.world.scene, self.profile.kind == "arm"
+        if not words or words == scene.instruction:
+            return
+        positions = self.world.state.objects[:, :2] if arm else self.world.state.objects[:0, :2]
+        goal = goal_in(words, scene, positions, tasks_of(self.profile.name))
+        if goal is not None:
+            self.world.instruct(goal[1], TASKS[goal[0]])
+            self._success = False
+            self.get_logger().info(f"the task is now {goal[0]}: '{words}'")
+
     def _on_reset(self, request: ResetTask.Request, response: ResetTask.Response) -> ResetTask.Response:
         try:
-            self.reset(request.seed, find_task(request.task or self.world.task.name, self.profile.name))
+            self.reset(request.seed, find_task(request.task or self.laid_out.name, self.profile.name))
         except VlaError as error:
             response.success, response.message = False, str(error)
         else:

@@ -45,8 +45,9 @@ class Tensors:
 class Batch(Tensors):
     """image uint8 (B, H, W, 3); text (B, K, L) ids; proprio (B, P) normalised; verdict (B, K) index into VERDICTS;
     where (B, K, 3) of PATCH..UNKNOWN, for target, reference and hand; point (B, K, 3, 2) [px] of them; actions
-    (B, K, Q) bins, of no meaning where the verdict is not 'act'. pixels (B, M, 2) of all objects and their kind
-    (B, M), an index into names (N, L) ids, -1 for none."""
+    (B, K, Q) bins, of no meaning where the verdict is not 'act'. mark (B, K, 2): the objects that are landmarks of
+    target and reference, NONE without. pixels (B, M, 2) of all objects and their kind (B, M), an index into names
+    (N, L) ids, -1 for none."""
 
     image: Tensor
     text: Tensor
@@ -54,6 +55,7 @@ class Batch(Tensors):
     verdict: Tensor
     where: Tensor
     point: Tensor
+    mark: Tensor
     actions: Tensor
     pixels: Tensor
     kind: Tensor
@@ -62,10 +64,15 @@ class Batch(Tensors):
 
 @dataclass(frozen=True)
 class Questions(Tensors):
-    """image uint8 (B, H, W, 3); text (B, K, L) ids; answer (B, K, A): <answer>, the words, <end>, padding."""
+    """image uint8 (B, H, W, 3); text (B, K, L) ids; where, point, mark and pixels as in Batch, for what is asked about;
+    answer (B, K, A): <answer>, the words, <end>, padding."""
 
     image: Tensor
     text: Tensor
+    where: Tensor
+    point: Tensor
+    mark: Tensor
+    pixels: Tensor
     answer: Tensor
 
 
@@ -101,16 +108,14 @@ class Labeller:
             labels = self.bins.encode(values).reshape(images, instructions, -1)
         where = [[(place(a, a.target, a.target_there), place(a, a.reference, a.reference_there), self._hand(hand))
                   for a in row] for row, hand in zip(asked, f["hand"], strict=True)]
-        chosen = np.array([[(max(a.target, 0), max(a.reference, 0)) for a in row] for row in asked])
-        named = f["pixels"][np.arange(images)[:, None, None], chosen]
-        hands = np.broadcast_to(f["hand"][:, None, None], (images, instructions, 1, 2))
-        point = np.concatenate([named, hands], 2)
+        point = points(f, [[(a.target, a.reference) for a in row] for row in asked])
+        mark = np.array([[a.marks for a in row] for row in asked])
         text = [[a.text for a in row] for row in asked]
         verdict = [[vocab.VERDICTS.index(a.verdict) for a in row] for row in asked]
         names = self._encode([[f"the {object_words(shape, colour, rng)}" for shape, colour in KINDS]])[0]
         return Batch(*map(torch.from_numpy, (
             f["image"], self._encode(text), proprio.normalise(f["proprio"]).astype(np.float32), np.array(verdict),
-            np.array(where), point, labels, f["pixels"], KIND_OF[f["shape"], f["colour"]], names)))
+            np.array(where), point, mark, labels, f["pixels"], KIND_OF[f["shape"], f["colour"]], names)))
 
     def questions(self, rng: np.random.Generator, images: int, questions: int) -> tuple[Questions, list[list[str]]]:
         """Questions about random frames, and their kinds."""
@@ -123,7 +128,10 @@ class Labeller:
                 ids = [vocab.ANSWER, *self.words.ids(question.answer), vocab.END]
                 answers[i, j, :len(ids)] = ids
         text = self._encode([[q.question for q in row] for row in asked])
-        made = Questions(*map(torch.from_numpy, (f["image"], text, answers)))
+        where = np.array([[(sought(q), NOWHERE, UNKNOWN) for q in row] for row in asked])
+        point = points(f, [[(q.about, NONE) for q in row] for row in asked])
+        mark = np.array([[(q.mark, NONE) for q in row] for row in asked])
+        made = Questions(*map(torch.from_numpy, (f["image"], text, where, point, mark, f["pixels"], answers)))
         return made, [[q.kind for q in row] for row in asked]
 
     @staticmethod
@@ -188,6 +196,20 @@ class Labeller:
         if "gripper" in names:
             actions.low[names.index("gripper")], actions.high[names.index("gripper")] = 0.0, 1.0
         return QuantileNormaliser.of(f["proprio"]), actions
+
+
+def points(f: dict[str, np.ndarray], named: list[list[tuple[int, int]]]) -> np.ndarray:
+    """(B, K, 3, 2) [px] of target and reference, by their objects, and of the hand; of no meaning for NONE."""
+    chosen = np.maximum(np.array(named), 0)
+    objects = f["pixels"][np.arange(len(chosen))[:, None, None], chosen]
+    return np.concatenate([objects, np.broadcast_to(f["hand"][:, None, None], (*chosen.shape[:2], 1, 2))], 2)
+
+
+def sought(question: Question) -> int:
+    """Where the look for what a question is about should end."""
+    if question.about == NONE:
+        return THERE_NOT if question.absent else UNKNOWN
+    return PATCH
 
 
 def place(asked: Asked, index: int, there: bool) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_ros import words
-from vla_ros.referring import whole_names
+from vla_ros.referring import NONE, Phrase, phrase, whole_names
 from vla_ros.sim.tasks import TASKS
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.tasks.layout import draw_until
@@ -20,11 +20,11 @@ from vla_ros.sim.world import COLOURS, CONTAINERS, FLAT_TOPS, MOVABLE, OBJECT_CO
 from vla_ros.training.recording import DIRECTIONS
 
 ABSENT, REFUSED = 0.12, 0.06  # shares of the instructions: about things that are not there; impossible or nonsense
+INVENTED = 0.2  # share of what is not there that there is not at all
 OWN = 0.3  # share of the images whose first instruction is the one being carried out
 STACKABLE = ("cube", "cylinder", "cone")
 CANONICAL = 0.25  # share of the objects that are plainly called 'red cube': what they are called else is harder
 ROUGH = 0.25  # share of the wordings with typos and the like
-NONE = -1
 # How often a family is drawn, 1 if it is not here: seldom what is learnt at once, often what few scenes allow.
 WEIGHTS = {"home": 0.3, "stop": 0.3, "away": 0.6, "next_to": 1.8, "stack": 1.5, "place": 4.0}
 
@@ -32,7 +32,8 @@ WEIGHTS = {"home": 0.3, "stop": 0.3, "away": 0.6, "next_to": 1.8, "stack": 1.5, 
 @dataclass(frozen=True)
 class Asked:
     """One instruction. verdict: act, absent, impossible or nonsense; target, reference: object, NONE: not named;
-    target_there, reference_there: False for what is named and absent; direction, relation: keys."""
+    target_there, reference_there: False for what is named and absent; direction, relation: keys; marks: objects by
+    whose places the words tell where target and reference are."""
 
     text: str
     verdict: str
@@ -43,6 +44,7 @@ class Asked:
     relation: str = ""
     target_there: bool = True
     reference_there: bool = True
+    marks: tuple[int, int] = (NONE, NONE)
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,14 @@ class Asker:
     def _word(self, rng, view: View, family, target, reference, direction, relation) -> Asked:
         """Where one family's objects are named by where they are, any family's may be: that is hard to learn, and each
         frame stands for itself."""
-        def name(index: int) -> str:
+        def name(index: int) -> Phrase:
             if index == NONE:
-                return ""
-            return words.refer(rng, view.kinds, view.positions[:, :2], index, self.spatial, CANONICAL)
-        text = words.instruction(family, rng, o=name(target), r=name(reference), d=direction or relation,
-                                 templates=self.templates)
-        return Asked(self._rough(rng, text), "act", family, target, reference, direction, relation)
+                return Phrase("")
+            return phrase(rng, view.kinds, view.positions[:, :2], index, self.spatial, CANONICAL)
+        o, r = name(target), name(reference)
+        text = words.instruction(family, rng, o=o.text, r=r.text, d=direction or relation, templates=self.templates)
+        return Asked(self._rough(rng, text), "act", family, target, reference, direction, relation,
+                     marks=(o.mark, r.mark))
 
     def _absent(self, rng, view: View, family, target, reference, direction, relation) -> Asked:
         """As drawn, but one of its objects is not in the scene."""
@@ -171,8 +174,11 @@ def names_held_out(text: str) -> bool:
 def absent_words(rng: np.random.Generator, kinds: list[tuple[str, str]]) -> str:
     """Words for a movable thing that is not in the scene, mostly sharing shape or colour with one that is.
 
-    Pairs that are kept out of training are not named either: they must not come to mean 'not there'.
+    Pairs that are kept out of training are not named either: they must not come to mean 'not there'. A word that there
+    is not names nothing that is there.
     """
+    if rng.random() < INVENTED:
+        return words.invented(rng) if rng.random() < 0.6 else f"{pick(rng, OBJECT_COLOURS)} {words.invented(rng)}"
     movable = [kind for kind in kinds if kind[0] in MOVABLE]
     while True:
         shape, colour = pick(rng, MOVABLE), pick(rng, OBJECT_COLOURS)

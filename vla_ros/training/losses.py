@@ -10,12 +10,13 @@ from vla_ros.model import vocabulary as vocab
 from vla_ros.model.look import NAMED
 from vla_ros.model.modeling import Sight, VlaModel
 from vla_ros.training.batches import NOWHERE, PATCH, THERE_NOT, UNKNOWN, Batch, Drill, Questions
+from vla_ros.training.instructing import NONE
 
 SMOOTHING = 2.0  # [bins] a neighbouring bin is nearly right: standard deviation of the target distribution
 REACH = 7  # [bins] of it that are counted to either side
 AUGMENT_BRIGHTNESS, AUGMENT_CHANNEL = 0.25, 0.10
 LOOK_JITTER = 0.4  # [px] of the point that the actions are trained to follow: about the error of the look
-OFFSET_WEIGHT, VERDICT_WEIGHT, KIND_WEIGHT = 0.1, 0.5, 1.0
+OFFSET_WEIGHT, VERDICT_WEIGHT, KIND_WEIGHT, MARK_WEIGHT = 0.1, 0.5, 1.0, 1.0
 
 
 class Objective(nn.Module):
@@ -43,7 +44,9 @@ class Objective(nn.Module):
     def _pictures(self, batch: Batch | Questions, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         pixels = augment(pixels_of(batch.image), generator)
         if isinstance(batch, Questions):
-            return answer_loss(self.model.answer_logits(pixels, batch.text, batch.answer[..., :-1]), batch.answer)
+            logits, sight = self.model.answer_logits(pixels, batch.text, batch.answer[..., :-1])
+            answered, said = answer_loss(logits, batch.answer)
+            return answered + look_loss(self.model, sight, batch)[0], said
         if not self.acting:
             return sight_loss(self.model, self.model.see(pixels, batch.text)[0], batch)
         noise = LOOK_JITTER * torch.randn(batch.point.shape, generator=generator).to(batch.point)
@@ -82,30 +85,55 @@ def cells(model: VlaModel, pixels: Tensor) -> Tensor:
 
 
 def sight_loss(model: VlaModel, sight: Sight, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Contrastive: each instruction's things against every patch and the other places, and each object's patch against
-    the names of all kinds; the offset inside the patch; and the verdict."""
+    """The look, the verdict, and each object's patch against the names of all kinds."""
+    look, figures = look_loss(model, sight, batch)
+    verdict = F.cross_entropy(sight.verdict.float().flatten(0, 1), batch.verdict.flatten())
+    judged = (sight.verdict.argmax(-1) == batch.verdict).float().mean()
+    kind, kinds = kind_loss(model, sight.patches, batch)
+    figures |= {"verdict_right": judged.item(), "named_right": kinds}
+    return look + VERDICT_WEIGHT * verdict + KIND_WEIGHT * kind, figures
+
+
+def look_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[Tensor, dict[str, float]]:
+    """Contrastive: each text's things, and their landmarks, against every patch and the other places; and the offset
+    inside the patch."""
     place = places(model, batch)
-    inside = ((batch.point >= 0) & (batch.point < model.config.image_size)).all(-1)
-    there = (batch.where == PATCH) & inside
+    there = (batch.where == PATCH) & inside(model, batch.point)
     counts = there | (batch.where == THERE_NOT) | (batch.where == NOWHERE)
     look = F.cross_entropy(sight.look_logits.float()[counts], place[counts])
     guess = model.look.point(sight.patches, sight.query, place.clamp(max=model.config.grid**2 - 1))
     offset = ((guess - batch.point).abs().sum(-1) * there).sum() / there.sum().clamp(min=1)  # 0, not NaN, without any
-    verdict = F.cross_entropy(sight.verdict.float().flatten(0, 1), batch.verdict.flatten())
+    marks, told = mark_loss(model, sight, batch)
     with torch.no_grad():
+        right = sight.look_logits.argmax(-1) == place
         named = there & (torch.arange(there.shape[-1], device=there.device) < len(NAMED))
-        right = (sight.look_logits.argmax(-1) == place)[named].float().mean()
-        judged = (sight.verdict.argmax(-1) == batch.verdict).float().mean()
-    kind, kinds = kind_loss(model, sight.patches, batch)
-    figures = {"look": look.item(), "look_right": right.item(), "offset_px": offset.item(),
-               "verdict_right": judged.item(), "named_right": kinds}
-    return look + OFFSET_WEIGHT * offset + VERDICT_WEIGHT * verdict + KIND_WEIGHT * kind, figures
+        by_place = named[..., :len(NAMED)] & (batch.mark != NONE)
+    figures = {"look": look.item(), "look_right": right[named].float().mean().item(), "offset_px": offset.item(),
+               "mark_right": told, "look_right_by_mark": right[..., :len(NAMED)][by_place].float().mean().item()}
+    return look + OFFSET_WEIGHT * offset + MARK_WEIGHT * marks, figures
+
+
+def mark_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[Tensor, float]:
+    """Landmarks of target and reference, 'nowhere' where there are none; and the share of them that is found."""
+    is_there = batch.mark != NONE
+    rows = torch.arange(len(batch.mark), device=batch.mark.device)[:, None, None]
+    point = batch.pixels[rows, batch.mark.clamp(min=0)]
+    place = torch.where(is_there, cells(model, point), model.config.grid**2 + 1)
+    counts = (~is_there | inside(model, point)) & (batch.where[..., :len(NAMED)] != UNKNOWN)
+    right = (sight.mark_logits.argmax(-1) == place)[counts & is_there].float().mean().item()
+    loss = F.cross_entropy(sight.mark_logits.float()[counts], place[counts], reduction="sum")
+    return loss / counts.sum().clamp(min=1), right
+
+
+def inside(model: VlaModel, pixels: Tensor) -> Tensor:
+    """Which of pixels (..., 2) are in the image."""
+    return ((pixels >= 0) & (pixels < model.config.image_size)).all(-1)
 
 
 def kind_loss(model: VlaModel, patches: Tensor, batch: Batch) -> tuple[Tensor, float]:
     """Which name is an object's, for its patch alone; and the share that is right. Every image teaches all of its
     objects so, whichever the instructions are about."""
-    counts = (batch.kind >= 0) & ((batch.pixels >= 0) & (batch.pixels < model.config.image_size)).all(-1)
+    counts = (batch.kind >= 0) & inside(model, batch.pixels)
     patch = cells(model, batch.pixels)
     chosen = patches.gather(1, patch[..., None].expand(-1, -1, patches.shape[-1]))[counts]
     key = F.normalize(model.look.patch_key(chosen), dim=-1)
