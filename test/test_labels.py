@@ -10,15 +10,17 @@ from model_samples import WORDS
 from vla_ros.evaluation.wanted import name_pattern, names, understand
 from vla_ros.model import vocabulary as vocab
 from vla_ros.profile import load_profile
+from vla_ros.referring import BESIDE, SIDES, by_kind, sides
 from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.oracle import OraclePolicy
+from vla_ros.sim.questions import place_of
 from vla_ros.sim.tasks import TASKS, get_task
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
-from vla_ros.sim.world import CONTAINERS
+from vla_ros.sim.world import COLOURS, CONTAINERS
 from vla_ros.training import batches, instructing, recording
 from vla_ros.training.batches import NOWHERE, PATCH, THERE_NOT, UNKNOWN, Labeller
-from vla_ros.training.instructing import NONE, Asked, Asker, View
-from vla_ros.words import plain
+from vla_ros.training.instructing import NONE, Asked, Asker, View, absent_words
+from vla_ros.words import known_words, plain
 
 PANDA = load_profile("panda")
 
@@ -92,15 +94,20 @@ def test_what_is_to_be_done_is_said_of_what_is_there(views, only):
     assert understood > 0.4 * len(views) * 40
 
 
-def test_absent_instructions_name_one_thing_that_is_not_there(views, only):
+def test_absent_instructions_name_one_thing_that_is_not_there(views, only, monkeypatch):
     only(ABSENT=1.0)
+    made, invent = set(), instructing.words.invented
+    monkeypatch.setattr(instructing.words, "invented", lambda rng: made.add(word := invent(rng)) or word)
     counts = Counter()
     for view, asked in drawn(views):
         counts[asked.family, asked.verdict, asked.target_there, asked.reference_there] += 1
         if asked.verdict == "act":
             assert asked.family in ("home", "stop")
             continue
-        (shape, _), *others = set(named_in(asked.text)) - kinds_in(view)
+        invented = [word for word in plain(asked.text).split() if word in made]
+        kinds = set(named_in(asked.text)) - kinds_in(view)
+        assert len(kinds) + len(invented) == 1, asked.text
+        (shape, _), *others = kinds or {("thing", "")}
         assert asked.verdict == "absent" and not others, asked.text
         assert asked.target_there != asked.reference_there
         assert (shape in CONTAINERS) == (asked.family == "place" and asked.target_there)
@@ -217,6 +224,47 @@ def test_a_batch_holds_what_was_asked(frames, pair, monkeypatch):
             if batch.where[i // 5, i % 5, j] == PATCH:
                 assert np.allclose(batch.point[i // 5, i % 5, j], frames["pixels"][row, index])
         assert np.allclose(batch.point[i // 5, i % 5, 2], frames["hand"][row])
+        assert tuple(batch.mark[i // 5, i % 5].tolist()) == a.marks
+
+
+def test_landmarks_are_what_the_words_tell_the_place_by(views, monkeypatch):
+    """Not rough: a typo would hide the name."""
+    monkeypatch.setattr(instructing, "ROUGH", 0.0)
+    told = [(view, asked, mark) for view, asked in drawn(views) for mark in asked.marks if mark != NONE]
+    assert len(told) > 50
+    ways = [*BESIDE, *(text for relation in SIDES for text in sides(relation))]
+    for view, asked, mark in told:
+        name = next(group for group in by_kind(view.kinds, mark) if group)[0]
+        assert any(f"{way} the {name}" in asked.text for way in ways)
+        assert mark not in (asked.target if mark == asked.marks[0] else asked.reference,)
+
+
+def test_what_a_question_is_about_is_to_be_looked_at(frames):
+    labeller, about = labeller_of(frames), Counter()
+    for seed in range(6):
+        batch, kinds = labeller.questions(np.random.default_rng(seed), 8, 6)
+        assert batch.where.shape == (8, 6, 3) and batch.mark.shape == (8, 6, 2)
+        for i, row in enumerate(kinds):
+            for j, kind in enumerate(row):
+                about[kind, int(batch.where[i, j, 0])] += 1
+                if kind in ("where", "colour"):
+                    answer = WORDS.decode(batch.answer[i, j])
+                    frame = np.flatnonzero((frames["image"] == batch.image[i].numpy()).all((1, 2, 3)))[0]
+                    index = np.linalg.norm(frames["pixels"][frame] - batch.point[i, j, 0].numpy(), axis=1).argmin()
+                    said = (place_of(frames["objects"][frame, index][:2]) if kind == "where"
+                            else tuple(COLOURS)[frames["colour"][frame, index]])
+                    assert said == answer
+    assert about["where", PATCH] and about["colour", PATCH] and about["what", PATCH] and about["is there", PATCH]
+    assert about["is there", THERE_NOT] and about["what", THERE_NOT], "'nothing'"
+    assert about["count", batches.UNKNOWN] and not about["count", PATCH]
+
+
+def test_some_of_what_is_not_there_is_not_anywhere(views):
+    rng, known = np.random.default_rng(0), known_words()
+    said = [absent_words(rng, view.kinds) for view in views for _ in range(20)]
+    invented = [text for text in said if text.split()[-1] not in known]
+    assert 0.1 < len(invented) / len(said) < 0.3
+    assert any(len(text.split()) == 2 for text in invented) and any(len(text.split()) == 1 for text in invented)
 
 
 def test_batches_depend_on_the_generator_alone(frames, pair):

@@ -13,7 +13,7 @@ from vla_ros.profile import load_profile
 from vla_ros.training import losses
 from vla_ros.training.batches import KIND_OF, KINDS, Labeller
 from vla_ros.training.instructing import Asker
-from vla_ros.training.losses import Objective, action_loss, answer_loss, kind_loss, places, sight_loss
+from vla_ros.training.losses import Objective, action_loss, answer_loss, kind_loss, mark_loss, places, sight_loss
 from vla_ros.training.practice import Practice
 
 ACT = vocab.VERDICTS.index("act")
@@ -62,7 +62,8 @@ def test_what_has_no_place_does_not_count_for_the_look(batch, sight):
     logits = torch.where(uncounted[..., None], noise, sight.look_logits)
     loss, figures = sight_loss(tiny(), sight, batch)
     assert torch.equal(loss, sight_loss(tiny(), replace(sight, look_logits=logits), batch)[0])
-    assert set(figures) == {"look", "look_right", "offset_px", "verdict_right", "named_right"}
+    assert set(figures) == {"look", "look_right", "look_right_by_mark", "mark_right", "offset_px", "verdict_right",
+                            "named_right"}
 
 
 def test_the_look_loss_falls_where_it_ends_at_the_right_place(batch, sight):
@@ -73,6 +74,40 @@ def test_the_look_loss_falls_where_it_ends_at_the_right_place(batch, sight):
     _, figures = sight_loss(model, right, batch)
     assert figures["look"] < 1e-6 and figures["look_right"] == figures["verdict_right"] == 1.0
     assert sight_loss(model, sight, batch)[1]["look"] > 1.0
+
+
+def marked(batch):
+    """Where the landmarks are: patches (B, K, 2), 257 without one, and which count."""
+    rows = torch.arange(len(batch.mark))[:, None, None]
+    cells = losses.cells(tiny(), batch.pixels[rows, batch.mark.clamp(min=0)])
+    return torch.where(batch.mark < 0, 257, cells), batch.where[..., :2] != losses.UNKNOWN
+
+
+def test_the_look_for_a_landmark_is_to_end_there_or_nowhere(batch, sight):
+    place, counts = marked(batch)
+    assert (batch.mark >= 0).any() and not counts.all()
+    right = replace(sight, mark_logits=torch.nn.functional.one_hot(place, 258) * 30.0)
+    loss, found = mark_loss(tiny(), right, batch)
+    assert loss < 1e-6 and found == 1.0
+    noise = torch.where(counts[..., None], right.mark_logits, -right.mark_logits)
+    assert torch.equal(mark_loss(tiny(), replace(right, mark_logits=noise), batch)[0], loss), "of nonsense nothing counts"
+    wrong = torch.where((batch.mark >= 0)[..., None], right.mark_logits.roll(1, -1), right.mark_logits)
+    loss, found = mark_loss(tiny(), replace(right, mark_logits=wrong), batch)
+    assert loss > 0.1 and found == 0.0
+    assert sight_loss(tiny(), replace(right, mark_logits=wrong), batch)[0] > sight_loss(tiny(), right, batch)[0]
+
+
+def test_questions_teach_the_look_too(labeller):
+    asked, _ = labeller.questions(np.random.default_rng(3), 4, 6)
+    with torch.no_grad():
+        logits, sight = tiny().answer_logits(losses.pixels_of(asked.image), asked.text, asked.answer[..., :-1])
+        place = places(tiny(), asked)
+        right = replace(sight, look_logits=torch.nn.functional.one_hot(place, 258) * 30.0)
+        assert losses.look_loss(tiny(), right, asked)[0] < losses.look_loss(tiny(), sight, asked)[0]
+    model = tiny().train()
+    loss, _ = Objective(model, acting=False)(asked, None, torch.Generator().manual_seed(0))
+    loss.backward()
+    assert model.look.standing.weight.grad.abs().max() > 0 and model.look.offset[0].weight.grad.abs().max() > 0
 
 
 def test_every_object_that_the_image_shows_is_to_be_named_and_nothing_else(batch, sight):

@@ -10,10 +10,11 @@ from model_samples import MODEL, TOKENIZER, WORDS, tiny
 from vla_ros.errors import CheckpointError
 from vla_ros.model import vocabulary as vocab
 from vla_ros.model.files import open_checkpoint, save_checkpoint
-from vla_ros.model.modeling import SEEK
+from vla_ros.model.look import RELATIONS, coordinates
 
 TEXTS = ("touch the red cube", "put the blue ball to the left of the tray, please")
-IMAGE = MODEL.config.image_tokens
+IMAGE, SEEK = MODEL.config.image_tokens, MODEL.seek
+PLAIN = tiny(spatial=False)  # without looks for landmarks, places and glimpses
 
 
 def ids(*texts: str) -> torch.Tensor:
@@ -32,7 +33,7 @@ def inputs(b=2, texts=TEXTS):
 
 
 def alike(a, b) -> bool:
-    return torch.allclose(a, b, atol=1e-4)
+    return torch.allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
@@ -44,7 +45,7 @@ def test_inference_in_two_parts_is_the_training_pass_token_by_token():
             alone = ids(TEXTS[k])  # without the padding that the longer text brings
             seen, _ = MODEL.see(pixels[i:i + 1], alone[None])
             acted = MODEL.act(seen.intent[0], look[i, k][None], proprio[i:i + 1])[0]
-            for name in ("look_logits", "query", "verdict", "intent"):
+            for name in ("look_logits", "mark_logits", "query", "verdict", "intent"):
                 assert alike(getattr(seen, name)[0, 0], getattr(sight, name)[i, k])
             assert alike(acted, actions[i, k]) and acted.shape == (32, vocab.ACTION_BINS)
             assert acted.argmax(-1).tolist() == actions[i, k].argmax(-1).tolist()
@@ -68,7 +69,7 @@ def test_what_stands_for_padding_does_not_matter():
     after = model(*inputs()), model.answer_logits(*questions())
     assert alike(before[0][1], after[0][1]) and alike(before[0][0].look_logits, after[0][0].look_logits)
     words = questions()[2] != vocab.PAD
-    assert alike(before[1][words][:, 1:], after[1][words][:, 1:]), "the score of <pad> itself aside"
+    assert alike(before[1][0][words][:, 1:], after[1][0][words][:, 1:]), "the score of <pad> itself aside"
 
 
 @torch.no_grad()
@@ -148,7 +149,7 @@ def test_words_alone_are_read_as_beside_an_image():
     MODEL.see(pixels, text)
     named = MODEL.name(text[0])
     hook.remove()
-    assert alike(read[0][0], read[1]) and torch.allclose(named.norm(dim=-1), torch.ones(2, 2))
+    assert alike(read[0][0], read[1]) and torch.allclose(named.norm(dim=-1), torch.ones(2, 4))
     assert alike(named[0], MODEL.name(ids(TEXTS[0]))[0]), "without the padding that the longer text brings"
 
 
@@ -165,8 +166,8 @@ def test_look_tokens_are_half_pixels_and_places_that_are_no_patch_have_their_own
 @torch.no_grad()
 def test_a_look_ends_where_the_key_fits_the_query_best_and_points_into_that_patch():
     pixels, text, _, _ = inputs()
-    sight, _ = MODEL.see(pixels, text)
-    look = MODEL.look
+    sight, _ = PLAIN.see(pixels, text)
+    look = PLAIN.look
     keys = torch.nn.functional.normalize(look.patch_key(sight.patches), dim=-1)
     best = torch.einsum("bklw,bpw->bklp", sight.query, keys).argmax(-1)
     assert torch.equal(sight.look_logits[..., :256].argmax(-1), best)
@@ -175,6 +176,59 @@ def test_a_look_ends_where_the_key_fits_the_query_best_and_points_into_that_patc
     chosen = sight.patches[1, best[1, 0, 1]]
     offset = look.offset(torch.cat([chosen, sight.query[1, 0, 1]]))
     assert alike(point[1, 0, 1], centre[1, 0, 1] + 8 * offset)
+
+
+@torch.no_grad()
+def test_one_model_in_one_look_scores_what_where_and_beside_what():
+    model = tiny()
+    look, (pixels, text, _, _) = model.look, inputs()
+    base, _ = model.see(pixels, text)
+    for part in (look.standing.weight, look.standing.bias):
+        part.zero_()
+    plain, _ = model.see(pixels, text)
+    assert not alike(plain.look_logits[:, :, :2], base.look_logits[:, :, :2])
+    assert torch.equal(plain.look_logits[:, :, 2], base.look_logits[:, :, 2]), "the hand is not told by its place"
+    assert torch.equal(plain.mark_logits, base.mark_logits), "nor are landmarks"
+    look.standing.bias[0] = -9.0  # leftmost in the image, whatever it is
+    left = model.see(pixels, text)[0].look_logits[:, :, :2, :256].argmax(-1)
+    assert (left % 16 < 2).all()
+    assert torch.equal(model.see(pixels, text)[0].look_logits[..., 256:], plain.look_logits[..., 256:])
+
+
+@torch.no_grad()
+def test_a_relation_is_to_where_the_landmark_is():
+    """A relation that fits what is right of a landmark, and none that is told by its place alone."""
+    model = tiny()
+    look, shape = model.look, (1, 1, 2)
+    for part in look.standing.parameters():
+        part.zero_()
+    look.standing.bias[len(coordinates(16)[0])] = 1.0
+    first, last = look.relation[0], look.relation[2]
+    for part in look.relation.parameters():
+        part.zero_()
+    first.weight[0, 2], last.weight[0, 0] = -3.0, 3.0  # from the patch to its landmark it goes to the left
+    text, seek = torch.zeros(1, 1, 32), torch.zeros(*shape, 32)
+    for column in (3, 9):
+        marks = torch.zeros(*shape, 256)
+        marks[..., 7 * 16 + column] = 1.0
+        fits = look._standing(text, seek, marks).view(*shape, 16, 16)
+        right, others = fits[..., column + 1:], fits[..., :column + 1]
+        assert right.min() > others.max() + 9.0
+    assert torch.equal(look._standing(text, seek, torch.zeros(*shape, 256)).abs(), torch.zeros(*shape, 256))
+    assert RELATIONS == last.out_features
+
+
+def test_coordinates_are_of_the_patches_middles():
+    places = coordinates(16).view(16, 16, -1)
+    assert places[0, 0, :2].tolist() == [-7.5, -7.5] and places[3, 15, :2].tolist() == [7.5, -4.5]
+
+
+def test_a_model_without_names_by_place_has_none_of_their_weights():
+    names = set(dict(MODEL.named_parameters())) - set(dict(PLAIN.named_parameters()))
+    assert names and all(name.startswith(("look.standing", "look.relation", "glimpse")) for name in names)
+    assert len(PLAIN.seek_queries) == 4 and len(MODEL.seek_queries) == 6
+    pixels, text, _, _ = inputs()
+    assert PLAIN.see(pixels, text)[0].mark_logits.shape == (2, 2, 0, 258)
 
 
 # --- answers ------------------------------------------------------------------------------------------------------
@@ -193,7 +247,7 @@ def greedy(model, pixels, text) -> tuple[list[int], float]:
     """As reply(), but every word from the whole input anew."""
     said, probability = [vocab.ANSWER], 1.0
     for _ in range(model.config.answer_length):
-        odds = model.answer_logits(pixels, text[None], torch.tensor([[said]]))[0, 0, -1].softmax(-1)
+        odds = model.answer_logits(pixels, text[None], torch.tensor([[said]]))[0][0, 0, -1].softmax(-1)
         probability *= float(odds.max())
         if int(odds.argmax()) == vocab.END:
             break
@@ -229,13 +283,35 @@ def test_a_reply_ends_with_end():
 @torch.no_grad()
 def test_words_of_an_answer_see_only_those_before_them_and_questions_not_each_other():
     pixels, text, answer = questions()
-    base = MODEL.answer_logits(pixels, text, answer)
+    base = MODEL.answer_logits(pixels, text, answer)[0]
     other = answer.clone()
     other[:, :, 2] = vocab.WORDS + 7
-    changed = MODEL.answer_logits(pixels, text, other)
+    changed = MODEL.answer_logits(pixels, text, other)[0]
     assert torch.equal(base[:, :, :2], changed[:, :, :2]) and not alike(base[:, :, 2], changed[:, :, 2])
-    alone = MODEL.answer_logits(pixels[1:], ids("how many balls are there?")[None], answer[1:, 1:])
+    alone = MODEL.answer_logits(pixels[1:], ids("how many balls are there?")[None], answer[1:, 1:])[0]
     assert alike(base[1, 1], alone[0, 0])
+
+
+@torch.no_grad()
+def test_an_answer_sees_where_the_question_made_the_model_look():
+    pixels, text, answer = questions()
+    model = tiny()
+    base, sight = model.answer_logits(pixels, text, answer)
+    seen = model.see(pixels, text)[0]
+    assert alike(sight.look_logits, seen.look_logits) and alike(sight.mark_logits, seen.mark_logits)
+    looks, marks, patches = sight.look_logits, sight.mark_logits, sight.patches
+    glimpses = model.glimpse(patches, looks, marks)
+    assert glimpses.shape == (2, 2, model.glimpses, 32)
+    for look in range(2):
+        other, moved = looks.clone(), marks.clone()
+        other[:, :, look] = looks[:, :, look].roll(7, -1)
+        moved[:, :, look] = marks[:, :, look].roll(7, -1)
+        changed = [(model.glimpse(patches, a, b) - glimpses).abs().amax((0, 1, 3)) > 1e-4
+                   for a, b in ((other, marks), (looks, moved))]
+        assert changed[0].nonzero().flatten().tolist() == ([0, 4] if look == 0 else [1]), "the last is of the target"
+        assert changed[1].nonzero().flatten().tolist() == [2 + look]
+    model.glimpse.kind += 3.0
+    assert not alike(model.answer_logits(pixels, text, answer)[0], base)
 
 
 # --- files --------------------------------------------------------------------------------------------------------
@@ -251,7 +327,7 @@ def folder(tmp_path):
 def test_a_saved_checkpoint_answers_the_same(folder):
     model, tokenizer = open_checkpoint(folder)
     assert torch.equal(model(*inputs())[1], MODEL(*inputs())[1])
-    assert torch.equal(model.answer_logits(*questions()), MODEL.answer_logits(*questions()))
+    assert torch.equal(model.answer_logits(*questions())[0], MODEL.answer_logits(*questions())[0])
     assert tokenizer.get_vocab() == TOKENIZER.get_vocab() and not model.training
     assert vocab.Words(tokenizer, 40).encode("Touch it!") == WORDS.encode("touch it!")
 

@@ -12,6 +12,7 @@ class VlaConfig(PreTrainedConfig):
     action_spec:   ActionSpec as a dictionary; action_low, action_high: 1 % and 99 % quantiles, one per dimension.
     proprio_names: what the proprioception vector holds; proprio_low, proprio_high: its normalisation.
     camera:        name of the image that it reads.
+    spatial:       whether it understands names by place ("the leftmost cube"), and looks before it answers.
     robot:         name of the robot profile that it was trained on.
     """
 
@@ -24,7 +25,8 @@ class VlaConfig(PreTrainedConfig):
                  action_spec: dict | None = None, action_low: list[float] | None = None,
                  action_high: list[float] | None = None, proprio_names: list[str] | None = None,
                  proprio_low: list[float] | None = None, proprio_high: list[float] | None = None,
-                 camera: str = "front", robot: str = "", **kwargs):
+                 camera: str = "front", robot: str = "",
+                 spatial: bool = True, **kwargs):
         self.vocab_size, self.image_size, self.patch_size = vocab_size, image_size, patch_size
         self.vision_width, self.vision_layers, self.vision_heads = vision_width, vision_layers, vision_heads
         self.width, self.layers, self.heads, self.mlp = width, layers, heads, mlp
@@ -32,7 +34,7 @@ class VlaConfig(PreTrainedConfig):
         self.expert_width, self.expert_layers, self.expert_token = expert_width, expert_layers, expert_token
         self.action_spec, self.action_low, self.action_high = action_spec, action_low, action_high
         self.proprio_names, self.proprio_low, self.proprio_high = proprio_names, proprio_low, proprio_high
-        self.camera, self.robot = camera, robot
+        self.camera, self.robot, self.spatial = camera, robot, spatial
         super().__init__(**kwargs)
 
     @property
@@ -44,6 +46,11 @@ class VlaConfig(PreTrainedConfig):
     def image_tokens(self) -> int:
         """Tokens that the language model reads of an image."""
         return (self.grid // self.pool) ** 2
+
+    @property
+    def sought(self) -> int:
+        """Things that are looked for: target and reference, and the landmark of each."""
+        return 4 if self.spatial else 2
 
     @property
     def queries(self) -> int:

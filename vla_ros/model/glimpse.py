@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vla_ros.model.configuration import VlaConfig
-from vla_ros.model.look import NAMED, SLOPE, SOUGHT, coordinates
-
-GLIMPSES = len(SOUGHT) + 1  # and how often the target is to be seen
+from vla_ros.model.look import NAMED, SLOPE, coordinates
 
 
 class Glimpse(nn.Module):
-    """Patches and their places, weighted by the looks; and the map of all patches that fit the words."""
+    """Patches and their places, weighted by the looks; and the map of all patches that fit the target's words."""
 
     def __init__(self, c: VlaConfig):
         super().__init__()
@@ -23,12 +21,12 @@ class Glimpse(nn.Module):
         seen = c.vision_width + len(coordinates(c.grid)[0]) + 2
         self.grid = c.grid
         self.look = nn.Sequential(nn.Linear(seen, c.width), nn.GELU(), nn.Linear(c.width, c.width))
-        self.kind = nn.Parameter(torch.randn(len(SOUGHT), c.width) * 0.02)
+        self.kind = nn.Parameter(torch.randn(c.sought, c.width) * 0.02)
         self.every = nn.Sequential(nn.Linear(patches, c.width), nn.GELU(), nn.Linear(c.width, c.width))
 
     def forward(self, patches: Tensor, looks: Tensor, marks: Tensor) -> Tensor:
         """patches (B, P, vision_width), logits of looks (B, K, 3, P + 2) and landmarks (B, K, 2, P + 2) -> glimpses
-        (B, K, GLIMPSES, d)."""
+        (B, K, G, d)."""
         logits, count = torch.cat([looks[:, :, :len(NAMED)], marks], 2), self.grid**2
         odds = logits.softmax(-1)
         here = odds[..., :count].to(patches.dtype)

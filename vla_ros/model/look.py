@@ -19,7 +19,6 @@ from vla_ros.model.configuration import VlaConfig
 
 NAMED = ("target", "reference")  # by the instruction
 LOOKS = (*NAMED, "hand")  # the hand's place beside what the body feels of it tells how the camera stands
-SOUGHT = (*NAMED, *(f"landmark of the {name}" for name in NAMED))  # in the words' own order
 OTHER = 2  # places that are no patch
 RELATIONS = 16  # ways in which a thing can stand to its landmark, to be mixed
 SLOPE = 8.0  # half the image's side, in the coordinates that a place is scored by: gentle slopes are soon learnt steep
@@ -31,35 +30,39 @@ class Look(nn.Module):
     def __init__(self, c: VlaConfig):
         super().__init__()
         self.grid, self.patch_size, self.image_size, self.width = c.grid, c.patch_size, c.image_size, c.look_width
+        self.spatial = c.spatial
         self.patch_key = nn.Linear(c.vision_width, c.look_width)
-        self.text_query = nn.Linear(c.width, len(SOUGHT) * c.look_width)
+        self.text_query = nn.Linear(c.width, c.sought * c.look_width)
         self.hand_query = nn.Parameter(torch.randn(c.look_width))
         self.seek_query = nn.Linear(c.width, c.look_width)
         self.other_keys = nn.Parameter(torch.randn(OTHER, c.look_width))
         self.scale = nn.Parameter(torch.tensor(2.5))
         self.offset = nn.Sequential(nn.Linear(c.vision_width + c.look_width, 64), nn.GELU(), nn.Linear(64, 2))
+        if not c.spatial:
+            return
         self.coordinates = len(coordinates(c.grid)[0])
         self.standing = nn.Linear(2 * c.width, self.coordinates + RELATIONS)
         self.relation = nn.Sequential(nn.Linear(4, 64), nn.GELU(), nn.Linear(64, RELATIONS))
 
     def forward(self, patches: Tensor, text: Tensor, seek: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """patches (B, P, vision_width), text (B, K, d), seek (B, K, 4, d) -> logits (B, K, 3, P + 2) of the looks, and
-        (B, K, 2, P + 2) of the landmarks; queries (B, K, 3, look_width).
+        """patches (B, P, vision_width), text (B, K, d), seek (B, K, S, d) -> logits (B, K, 3, P + 2) of the looks, and
+        (B, K, S - 2, P + 2) of the landmarks; queries (B, K, 3, look_width). S: target, reference and their landmarks.
 
         The words alone bind within minutes; what was found for them decides among equals.
         """
         named = len(NAMED)
         keys = F.normalize(self.patch_key(patches), dim=-1)
         others = F.normalize(self.other_keys, dim=-1).expand(len(patches), -1, -1)
-        words = self.text_query(text).unflatten(-1, (len(SOUGHT), self.width)) + self.seek_query(seek)
+        words = self.text_query(text).unflatten(-1, (-1, self.width)) + self.seek_query(seek)
         hand = self.hand_query.to(words.dtype).expand(*words.shape[:2], 1, -1)
         query = F.normalize(torch.cat([words, hand], 2), dim=-1)
         logits = torch.einsum("bklw,bpw->bklp", query, torch.cat([keys, others.to(keys.dtype)], 1))
         logits = (logits * self.scale.exp().clamp(max=100)).float()
-        marks = logits[:, :, named:-1]
-        standing = self._standing(text, seek[:, :, :named], marks.softmax(-1)[..., :self.grid**2])
-        looks = logits[:, :, :named] + F.pad(standing, (0, OTHER))
-        return torch.cat([looks, logits[:, :, -1:]], 2), marks, torch.cat([query[:, :, :named], query[:, :, -1:]], 2)
+        looks, marks, hand = logits.split([named, logits.shape[2] - named - 1, 1], 2)
+        if self.spatial:
+            standing = self._standing(text, seek[:, :, :named], marks.softmax(-1)[..., :self.grid**2])
+            looks = looks + F.pad(standing, (0, OTHER))
+        return torch.cat([looks, hand], 2), marks, torch.cat([query[:, :, :named], query[:, :, -1:]], 2)
 
     def _standing(self, text: Tensor, seek: Tensor, marks: Tensor) -> Tensor:
         """How well each patch's place fits what was said of it, (B, K, 2, P); marks (B, K, 2, P) where the landmarks

@@ -1,10 +1,10 @@
 """The native VLA: a ViT, an MLP projector, a decoder-only language model and an action expert over one vocabulary.
 
 Letters: B images, K instructions an image, P patches of an image, I image tokens of the language model, L text tokens,
-Q action tokens (horizon x dim), A tokens of an answer, d width.
+S seek tokens, G glimpses, Q action tokens (horizon x dim), A tokens of an answer, d width.
 
-    [image: I] [text: L] [seek: 6] -> [look: 3 x (x, y)] -> [action: Q]
-    [image: I] [text: L] [seek: 6] -> [glimpse: G] [<answer> and the words of the answer: A]
+    [image: I] [text: L] [seek: S] -> [look: 3 x (x, y)] -> [action: Q]
+    [image: I] [text: L] [seek: S] -> [glimpse: G] [<answer> and the words of the answer: A]
 
 Image tokens see each other, so an image is encoded once for any number of texts. Text sees the text before it. Seek
 tokens see image and text: target, reference and their landmarks say where the instruction's things are, the verdict
@@ -25,11 +25,9 @@ from transformers import DynamicCache, LlamaConfig, LlamaModel, PreTrainedModel
 from vla_ros.model import vocabulary as vocab
 from vla_ros.model.acting import BANDS, ActionExpert
 from vla_ros.model.configuration import VlaConfig
-from vla_ros.model.glimpse import GLIMPSES, Glimpse
-from vla_ros.model.look import SOUGHT, Look
+from vla_ros.model.glimpse import Glimpse
+from vla_ros.model.look import Look
 from vla_ros.model.vision import Projector, make_vision
-
-SEEK = len(SOUGHT) + 2  # and verdict and intent, the last two
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,10 @@ class VlaModel(PreTrainedModel):
             vocab_size=c.vocab_size, hidden_size=d, num_hidden_layers=c.layers, num_attention_heads=c.heads,
             num_key_value_heads=c.heads, intermediate_size=c.mlp, max_position_embeddings=1024,
             pad_token_id=vocab.PAD, attn_implementation="eager"))
-        self.seek_queries = nn.Parameter(torch.randn(SEEK, d) * 0.02)
-        self.glimpse = Glimpse(c)
+        self.seek = c.sought + 2  # and verdict and intent, the last two
+        self.glimpses = c.sought + 1 if c.spatial else 0
+        self.seek_queries = nn.Parameter(torch.randn(self.seek, d) * 0.02)
+        self.glimpse = Glimpse(c) if c.spatial else None
         self.expert = ActionExpert(c)
         self.post_init()
         self._smooth_positions()
@@ -105,17 +105,17 @@ class VlaModel(PreTrainedModel):
         b, k, length = text_ids.shape
         text_mask = (text_ids != vocab.PAD).flatten(0, 1)
         hidden = self._run(self._with_seek(text_ids.flatten(0, 1)).to(patches.dtype), self._reading_mask(text_mask),
-                           memory, self._positions(length, SEEK))
+                           memory, self._positions(length, self.seek))
         seek = hidden[:, length:].unflatten(0, (b, k))
         text = mean(hidden[:, :length], text_mask).unflatten(0, (b, k))
-        logits, marks, query = self.look(patches, text, seek[:, :, :len(SOUGHT)])
+        logits, marks, query = self.look(patches, text, seek[:, :, :-2])
         return Sight(logits, marks, query, self.score(seek[:, :, -2], *vocab.VERDICT_RANGE), seek[:, :, -1], patches)
 
     def intend(self, text_ids: Tensor) -> Tensor:
         """The intent of words alone: text_ids (N, L) -> (N, d), the same as read() gives with any image."""
         mask = self._reading_mask(text_ids != vocab.PAD, image_tokens=0)
         return self._run(self._with_seek(text_ids), mask, DynamicCache(config=self.language.config),
-                         self._positions(text_ids.shape[1], SEEK))[:, -1]
+                         self._positions(text_ids.shape[1], self.seek))[:, -1]
 
     def act(self, intent: Tensor, look_ids: Tensor, proprio: Tensor) -> Tensor:
         """intent (N, d), look_ids (N, 6), proprio (N, D) -> logits (N, Q, bins)."""
@@ -123,12 +123,14 @@ class VlaModel(PreTrainedModel):
         return self.score(hidden, vocab.ACTIONS, vocab.ACTIONS + vocab.ACTION_BINS)
 
     def name(self, text_ids: Tensor) -> Tensor:
-        """What words alone look for, without any image: text_ids (N, L) -> queries (N, 4, look_width), of length 1."""
+        """What words alone look for, without any image: text_ids (N, L) -> queries (N, S - 2, look_width), of length 1.
+        """
         text_mask, memory = text_ids != vocab.PAD, DynamicCache(config=self.language.config)
         seen = torch.ones(text_ids.shape[1], text_ids.shape[1], dtype=torch.bool, device=text_ids.device).tril()
         hidden = self._run(self.language.embed_tokens(text_ids), seen & text_mask[:, None], memory,
                            self._positions(text_ids.shape[1], 0))
-        return F.normalize(self.look.text_query(mean(hidden, text_mask)).unflatten(-1, (len(SOUGHT), -1)), dim=-1)
+        queries = self.look.text_query(mean(hidden, text_mask))
+        return F.normalize(queries.unflatten(-1, (self.config.sought, -1)), dim=-1)
 
     # --- passes ------------------------------------------------------------------------------------------------
 
@@ -179,10 +181,12 @@ class VlaModel(PreTrainedModel):
 
     def _glimpse(self, sight: Sight, text_ids: Tensor, memory: DynamicCache) -> None:
         """Puts what is to be seen where the model looks in the memory, after questions (B, K, L) and seek."""
+        if self.glimpse is None:
+            return
         tokens = self.glimpse(sight.patches, sight.look_logits, sight.mark_logits).flatten(0, 1)
-        mask = self._after(len(tokens), GLIMPSES, (text_ids != vocab.PAD).flatten(0, 1), memory)
-        positions = torch.arange(GLIMPSES, device=tokens.device) + self.config.image_tokens + self.config.text_length
-        self._run(tokens, mask, memory, positions + SEEK)
+        mask = self._after(len(tokens), self.glimpses, (text_ids != vocab.PAD).flatten(0, 1), memory)
+        first = self.config.image_tokens + self.config.text_length + self.seek
+        self._run(tokens, mask, memory, torch.arange(first, first + self.glimpses, device=tokens.device))
 
     def _reply(self, answer_ids: Tensor, text_mask: Tensor, memory: DynamicCache, place: int) -> Tensor:
         """answer_ids (N, A) after `place` words of the answer -> hidden (N, A, d)."""
@@ -190,7 +194,7 @@ class VlaModel(PreTrainedModel):
         seen = self._after(n, count, text_mask, memory)
         seen[:, :, -count:] = seen[:, :, -count:].tril()
         positions = torch.arange(place, place + count, device=answer_ids.device) + self.config.image_tokens
-        positions = positions + self.config.text_length + SEEK + GLIMPSES
+        positions = positions + self.config.text_length + self.seek + self.glimpses
         return self._run(self.language.embed_tokens(answer_ids), seen, memory, positions)
 
     def _after(self, n: int, count: int, text_mask: Tensor, memory: DynamicCache) -> Tensor:
@@ -203,13 +207,13 @@ class VlaModel(PreTrainedModel):
     # --- the language model ------------------------------------------------------------------------------------
 
     def _with_seek(self, text_ids: Tensor) -> Tensor:
-        """text_ids (N, L) -> embedded text and seek tokens (N, L + SEEK, d)."""
+        """text_ids (N, L) -> embedded text and seek tokens (N, L + S, d)."""
         return torch.cat([self.language.embed_tokens(text_ids), self.seek_queries.expand(len(text_ids), -1, -1)], 1)
 
     def _reading_mask(self, text_mask: Tensor, image_tokens: int | None = None) -> Tensor:
-        """text_mask (N, L) -> bool (N, L + SEEK, I + L + SEEK): which token of text and seek sees which."""
+        """text_mask (N, L) -> bool (N, L + S, I + L + S): which token of text and seek sees which."""
         (n, length), i = text_mask.shape, self.config.image_tokens if image_tokens is None else image_tokens
-        seen = torch.ones(length + SEEK, i + length + SEEK, dtype=torch.bool, device=text_mask.device)
+        seen = torch.ones(length + self.seek, i + length + self.seek, dtype=torch.bool, device=text_mask.device)
         seen[:length, :i] = False
         seen[:length, i:] = seen[:length, i:].tril()
         out = seen.expand(n, -1, -1).clone()
@@ -224,7 +228,7 @@ class VlaModel(PreTrainedModel):
         return torch.cat([torch.arange(i, i + length, device=device), later])
 
     def _run(self, tokens: Tensor, mask: Tensor, memory: DynamicCache, positions: Tensor) -> Tensor:
-        """tokens (N, S, d) at positions (S,) after what `memory` holds; mask bool (N, S, before + S): what is seen."""
+        """tokens (N, T, d) at positions (T,) after what `memory` holds; mask bool (N, T, before + T): what is seen."""
         mask = mask[:, :, :memory.get_seq_length() + tokens.shape[1]]
         added = torch.zeros(mask.shape, dtype=tokens.dtype, device=tokens.device).masked_fill(~mask, -1e4)[:, None]
         return self.language(inputs_embeds=tokens, attention_mask=added, position_ids=positions[None],

@@ -115,6 +115,8 @@ def look_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[
 
 def mark_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[Tensor, float]:
     """Landmarks of target and reference, 'nowhere' where there are none; and the share of them that is found."""
+    if not model.config.spatial:
+        return torch.zeros(()), float("nan")
     is_there = batch.mark != NONE
     rows = torch.arange(len(batch.mark), device=batch.mark.device)[:, None, None]
     point = batch.pixels[rows, batch.mark.clamp(min=0)]

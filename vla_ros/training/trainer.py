@@ -93,8 +93,9 @@ def schedule(progress: float) -> float:
 
 
 def log(folder: Path, row: dict) -> None:
+    known = {k: v for k, v in row.items() if v == v}  # a share of nothing is no number
     with (folder / "log.jsonl").open("a") as out:
-        out.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+        out.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in known.items()}) + "\n")
 
 
 def save(model: VlaModel, optimiser: torch.optim.Optimizer, out: Path, step: int) -> None:
