@@ -79,7 +79,8 @@ def main() -> int:
         return error.exit_code
     rows = [(kind, len(hits), f"{100 * np.mean(hits):.1f} %") for kind, hits in found.items()]
     print(table(("named by", "n", "found"), rows))
-    print(json.dumps({"bench": "names", "policy": args.policy, "seeds": [args.seeds_from, args.seeds_from + args.scenes - 1],
+    seeds = [args.seeds_from, args.seeds_from + args.scenes - 1]
+    print(json.dumps({"bench": "names", "policy": args.policy, "seeds": seeds,
                       "found": {kind: {"n": len(hits), "rate": float(np.mean(hits))} for kind, hits in found.items()}}))
     return 0
 
