@@ -1,8 +1,10 @@
 """Does the model find what is named? By colour and shape, by where it stands, and by how it stands to a landmark.
 
     .venv/bin/python bench/names.py --policy native --scenes 100
+    .venv/bin/python bench/names.py --scores checkpoints/scores_panda.json
 
-The first look on layouts of family reach: found is what ends within --near pixels of the object that was named.
+The first look on layouts of family reach: found is what ends within --near pixels of the object that was named. With
+--scores no model is asked: the episodes that `vla eval` wrote are parted by how their instructions name the object.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import os
 import sys
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 
@@ -64,13 +67,36 @@ def measure(policy_name: str, scenes: int, first: int, near: float) -> dict[str,
     return dict(found)
 
 
+def parted(file: Path) -> list[tuple[str, str, int, int]]:
+    """Family, kind of name, n and successes of the plain episodes in a file of scores."""
+    from vla_ros.referring import by_place
+    from vla_ros.sim.tasks import TASKS
+    from vla_ros.sim.tasks.wordings import SPATIAL
+    tally = defaultdict(list)
+    for episode in json.loads(file.read_text())["episodes"]:
+        if episode["task"] not in SPATIAL or episode["condition"] != "plain":
+            continue
+        scene = TASKS[episode["task"]].layout(np.random.default_rng(episode["seed"]))
+        kinds, positions = zip(*(((o.shape, o.colour), o.position[:2]) for o in scene.objects), strict=True)
+        places = by_place(kinds, np.array(positions), scene.target)
+        placed = any(phrase.text in episode["instruction"] for group in places for phrase in group)
+        tally[episode["task"], "place" if placed else "colour or shape"].append(episode["success"])
+    return [(task, kind, len(won), sum(won)) for (task, kind), won in sorted(tally.items())]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--policy", default="native", help="native or a checkpoint's folder")
     parser.add_argument("--scenes", type=at_least(1), default=100)
     parser.add_argument("--seeds-from", type=at_least(0), default=0)
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="part the episodes of this file instead")
     parser.add_argument("--near", type=float, default=6.0, help="[px] (an object is about 12 px wide)")
     args = parser.parse_args()
+    if args.scores:
+        rows = parted(args.scores)
+        print(table(("family", "named by", "n", "successes"), rows))
+        print(json.dumps({"bench": "names", "scores": str(args.scores), "parted": rows}))
+        return 0
     os.environ.update(THREADS)
     try:
         found = measure(args.policy, args.scenes, args.seeds_from, args.near)
