@@ -90,7 +90,7 @@ def test_the_look_for_a_landmark_is_to_end_there_or_nowhere(batch, sight):
     loss, found = mark_loss(tiny(), right, batch)
     assert loss < 1e-6 and found == 1.0
     noise = torch.where(counts[..., None], right.mark_logits, -right.mark_logits)
-    assert torch.equal(mark_loss(tiny(), replace(right, mark_logits=noise), batch)[0], loss), "of nonsense nothing counts"
+    assert torch.equal(mark_loss(tiny(), replace(right, mark_logits=noise), batch)[0], loss), "nonsense does not count"
     wrong = torch.where((batch.mark >= 0)[..., None], right.mark_logits.roll(1, -1), right.mark_logits)
     loss, found = mark_loss(tiny(), replace(right, mark_logits=wrong), batch)
     assert loss > 0.1 and found == 0.0
