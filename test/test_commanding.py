@@ -11,7 +11,7 @@ from core_samples import HUSKY, PANDA, chunk, joint_state
 
 from vla_ros.errors import ActionError
 from vla_ros.evaluation.rollout import EXECUTE_STEPS, run_episode
-from vla_ros.nodes.commanding import Commanding, Lockstep, Offer
+from vla_ros.nodes.commanding import Commanding, Lockstep, Offer, kind_of
 from vla_ros.profile import load_profile
 from vla_ros.sim.mock import MockWorld
 from vla_ros.sim.oracle import OraclePolicy
@@ -49,8 +49,26 @@ def test_a_chunk_moves_runs_out_and_is_held():
         last = work.tick(i * TICK)
     assert last != first
     held = [work.tick(i * TICK) for i in range(49, 80)]
-    assert work.state == "holding" and all(command == held[0] for command in held)
+    assert work.state == "holding" and held[0] != held[-1] and all(command == held[-1] for command in held[-20:])
     assert work.commands == 1 + 47 + len(held) and len(work.latency) == 1
+
+
+@pytest.mark.parametrize("profile", [PANDA, HUSKY])
+def test_after_some_commands_of_rest_it_is_silent_until_the_next_chunk(profile):
+    work = Commanding(profile, 500 * MS, insist=10)
+    work.joints(joint_state(profile))
+    work.instruct("go")
+    move = UP if profile is PANDA else np.tile([0.3, 0.2], (8, 1))
+    work.offer = Offer(chunk(profile, move), "go", 7)
+    work.take()
+    sent = [work.tick(i * TICK) for i in range(120)]
+    last = max(i for i, command in enumerate(sent) if command is not None)
+    assert None not in sent[:last] and 48 < last < 100 and sent[last + 1:] == [None] * (119 - last)
+    assert sent[last] == sent[last - 9] and sent[last] != sent[last - 12], "ten of rest"
+    assert work.state == "holding" and work.commands == last + 1
+    work.joints(joint_state(profile, 2000 * MS))
+    work.offer = Offer(chunk(profile, move, 2000 * MS), "go", 8)
+    assert work.take() and work.tick(2000 * MS) is not None
 
 
 @pytest.mark.parametrize("now, reason", [(-1000 * MS, "ahead: .* 1.00 s ahead of the clock"),
@@ -155,12 +173,25 @@ def test_a_long_gap_begins_anew_from_the_measured_state():
 
 def test_a_guard_that_raises_holds(monkeypatch):
     work = bench()
-    held = work.tick(0)
+    work.tick(0)
 
-    def refuse(command, before):
+    def refuse(command):
         raise ActionError("finite", "command is not finite")
     monkeypatch.setattr(work.controller.guard, "check", refuse)
-    assert work.tick(TICK) == held and work.state == "failed" and work.interventions == 1
+    braked = [work.tick(i * TICK) for i in range(1, 30)]
+    assert work.state == "failed" and work.interventions == {"finite": 1}
+    assert braked[-1] == braked[-2] and work.controller.resting
+
+
+def test_interventions_are_counted_by_kind():
+    work = bench(values=np.tile([0.0, 0.0, -0.2, 1.0], (8, 1)))
+    for i in range(40):
+        work.tick(i * TICK)
+    assert work.interventions["workspace"] > 0 and work.interventions["behind"] > 0
+    kinds = {"workspace z -0.2 to 0.01": "workspace", "panda_joint1 position 9 to 2.8": "position",
+             "panda_joint1 0.3 rad behind": "behind", "v 5 to 0.6": "speed"}
+    assert {kind_of(said) for said in kinds} == set(kinds.values())
+    assert all(kind_of(said) == kind for said, kind in kinds.items())
 
 
 def test_velocities_are_differences_of_targets():

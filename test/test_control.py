@@ -6,10 +6,11 @@ from core_samples import HUSKY, PANDA, ROBOTS, chunk, joint_state, ready, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_ros.control import MEMORY_NS, STILL, Controller
+from vla_ros.control import MEMORY_NS, Controller
 from vla_ros.errors import ActionError
 from vla_ros.types import JointCommand, TwistCommand
 
+STILL = TwistCommand(0.0, 0.0)
 PERIOD = PANDA.action.period_ns
 TICK = PANDA.control_period_ns
 FORWARD = {"panda": [[0.01, 0, 0, 1]] * 8, "husky": [[0.3, 0.2]] * 8}
@@ -32,7 +33,9 @@ def run(controller: Controller, ticks: int, start: int = 0, track: bool = True):
 
 
 def assert_within_limits(controller: Controller, commands, before):
-    """Every command inside position and velocity limits; before: what the first one starts from."""
+    """Every command inside position and velocity limits; before: what the first one starts from. An arm that did not
+    follow begins each motion from there again, where it is."""
+    measured = before
     for command in commands:
         if command is None:
             continue
@@ -44,12 +47,12 @@ def assert_within_limits(controller: Controller, commands, before):
             assert abs(command.w - before.w) <= limits.w_acceleration * dt + 1e-9
             before = command
             continue
-        guard = controller.guard
-        assert set(controller.profile.joints) <= set(command.positions)
-        for name, value in command.positions.items():
-            assert guard.low[name] - 1e-8 <= value <= guard.high[name] + 1e-8
-            if name in guard.step:
-                assert abs(value - before[name]) <= guard.step[name] + 1e-8
+        guard, names = controller.guard, controller.profile.joints
+        assert set(names) <= set(command.positions)
+        assert all(guard.low[n] - 1e-8 <= value <= guard.high[n] + 1e-8 for n, value in command.positions.items())
+        moved = [np.abs([command.positions[n] - start[n] for n in names]) for start in (before, measured)]
+        step = guard.kinematics.max_velocity / controller.profile.control_rate + 1e-8
+        assert any((way <= step).all() for way in moved)
         before = command.positions
 
 
@@ -109,12 +112,36 @@ def test_an_overflow_in_the_decoder_is_refused_and_does_not_poison_what_follows(
 def test_it_holds_at_the_end_of_a_chunk(robot, track):
     controller = ready(ROBOTS[robot], FORWARD[robot])
     moving, after = (run(controller, n, start, track) for n, start in ((48, 0), (60, 8 * PERIOD)))
-    if robot == "panda":
-        assert all(command == moving[-1] for command in after)
-    else:
+    assert after[0] != after[-1] and len({str(command) for command in after[-30:]}) == 1 and controller.resting
+    if robot == "husky":
         assert moving[-1] != STILL and after[-1] == STILL
         speeds = [command.v for command in after]
         assert speeds == sorted(speeds, reverse=True)
+
+
+def test_a_motion_begins_where_the_arm_was_left():
+    """Held at rest, the arm was led elsewhere: the first command is one step from there at most."""
+    controller = ready(PANDA, FORWARD["panda"])
+    run(controller, 48)
+    run(controller, 60, 8 * PERIOD)
+    led, now = np.array(PANDA.home) + 0.2, 20 * PERIOD
+    controller.observe(joint_state(PANDA, now, led))
+    controller.accept(chunk(PANDA, FORWARD["panda"], now))
+    first = controller.tick(now).command
+    assert_within_limits(controller, [first], dict(zip(PANDA.joints, led, strict=True)))
+
+
+def test_a_chunk_that_comes_while_braking_takes_over_the_motion():
+    controller = ready(PANDA, [[0.03, 0, 0, 1]] * 8)
+    commands = run(controller, 20)
+    controller.halt()
+    commands += run(controller, 1, 20 * TICK)
+    speed = controller.guard.motion.velocity
+    assert np.abs(speed).max() > 0.01 and not controller.resting
+    controller.accept(chunk(PANDA, [[0.03, 0, 0, 1]] * 8, 21 * TICK))
+    commands += run(controller, 1, 21 * TICK)
+    change = np.abs(controller.guard.motion.velocity - speed)
+    assert (change <= np.array(PANDA.max_acceleration) / PANDA.control_rate + 1e-9).all()
 
 
 @pytest.mark.parametrize("robot", ROBOTS)

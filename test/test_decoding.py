@@ -25,10 +25,10 @@ def arm_chunk(steps, gripper=1.0) -> ActionChunk:
     return chunk(PANDA, np.column_stack([steps, np.full(len(steps), gripper)]))
 
 
-def follow(decoder: ArmDecoder, made: ActionChunk, ticks: int):
+def follow(decoder: ArmDecoder, made: ActionChunk, ticks: int, said: list[str] | None = None):
     """The commands of the first `ticks` control periods of a chunk, from home."""
-    state = joint_state(PANDA)
-    return [decoder.decode(Step(made, *divided(tick)), state, state) for tick in range(ticks)]
+    state, said = joint_state(PANDA), [] if said is None else said
+    return [decoder.decode(Step(made, *divided(tick)), state, state, said) for tick in range(ticks)]
 
 
 def divided(tick: int) -> tuple[int, float]:
@@ -103,8 +103,9 @@ def test_the_gripper_is_a_fraction_of_its_opening_shared_by_both_fingers(gripper
 @given(st.lists(st.floats(-1, 1), min_size=3, max_size=3).map(np.array))
 def test_the_goal_stays_in_the_workspace(direction):
     """At full speed joint limits bend the way by some cm; where the arm comes to rest is inside."""
-    decoder = ArmDecoder(PANDA, ARM)
-    commands = follow(decoder, arm_chunk(np.tile(direction, (30, 1))), 30 * PANDA.ticks_per_step)
+    decoder, said = ArmDecoder(PANDA, ARM), []
+    commands = follow(decoder, arm_chunk(np.tile(direction, (30, 1))), 30 * PANDA.ticks_per_step, said)
+    assert bool(said) == (np.abs(direction).max() > 0.03) or 0.005 < np.abs(direction).max() < 0.03, "it is told"
     reached = [ARM.forward(np.array([c.positions[j] for j in PANDA.joints])).position for c in commands[::6]]
     for slack, position in [*((0.05, p) for p in reached), (1e-3, reached[-1])]:
         assert (position > np.array(PANDA.workspace.min) - slack).all()
@@ -125,5 +126,5 @@ def test_a_new_chunk_goes_on_from_the_last_target_and_a_reset_from_the_measured_
 
 def test_the_base_gets_its_velocities_by_name():
     made = chunk(HUSKY, [[0.1, -0.2], [0.3, 0.4]])
-    command = BaseDecoder().decode(Step(made, 1, 0.7), None, None)
+    command = BaseDecoder().decode(Step(made, 1, 0.7), None, None, [])
     assert (command.v, command.w) == (0.3, 0.4)

@@ -15,11 +15,9 @@ from vla_ros.errors import ActionError
 from vla_ros.guard import ArmGuard, BaseGuard
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.profile import RobotProfile
-from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
+from vla_ros.types import ActionChunk, Command, JointState
 
 MEMORY_NS = 5_000_000_000  # how long measured joints are kept, to find those of a chunk's observation
-STILL = TwistCommand(0.0, 0.0)
-
 
 @dataclass(frozen=True)
 class Tick:
@@ -47,11 +45,12 @@ class Controller:
         """Forgets chunks and measurements; the next motion starts from the next measured state."""
         self.scheduler.reset()
         self.decoder.reset()
+        self.guard.forget()
         self._joints: OrderedDict[int, JointState] = OrderedDict()
-        self._sent: Command | None = None
+        self._stepping = False
 
     def halt(self) -> None:
-        """Drops the chunk in force: what follows is a hold, until another is accepted."""
+        """Drops the chunk in force: the robot comes to rest and holds, until another is accepted."""
         self.scheduler.reset()
         self.decoder.reset()
 
@@ -83,30 +82,38 @@ class Controller:
             return None
         return self._joints[nearest]
 
-    def tick(self, now: int) -> Tick:
-        """The command for the period that begins at `now` [ns].
+    @property
+    def resting(self) -> bool:
+        """Whether no motion is being commanded."""
+        return self.guard.resting
 
-        Raises ActionError when the guard refuses one; the chunk is dropped then, so that the next tick holds.
+    def tick(self, now: int) -> Tick:
+        """The command for the period that begins at `now` [ns]: without a step in force one on the way to rest, or of
+        rest. None before the first motion.
+
+        Raises ActionError when the guard refuses one; the chunk is dropped then, so that the next tick brakes.
         """
         step = self.scheduler.at(now)
         if step is None:
-            return self._hold()
+            self._stepping = False
+            return Tick(self.guard.brake(), None)
+        said: list[str] = []
         try:
-            command = self.decoder.decode(step, self.joints_at(step.chunk.stamp) or self.current, self.current)
-            guarded = self.guard.check(command, self._before())
+            if not self._stepping and self.guard.resting:
+                self._begin()
+            observed = self.joints_at(step.chunk.stamp) or self.current
+            guarded = self.guard.check(self.decoder.decode(step, observed, self.current, said))
         except ActionError:
             self.halt()
+            self._stepping = False
             raise
-        self._sent = guarded.command
-        return Tick(guarded.command, step, guarded.interventions)
+        self._stepping = True
+        return Tick(guarded.command, step, (*said, *guarded.interventions))
 
-    def _hold(self) -> Tick:
-        """An arm keeps its last target; a base slows down to zero. Nothing is sent before the first chunk."""
-        if isinstance(self._sent, TwistCommand):
-            self._sent = self.guard.check(STILL, self._sent).command
-        return Tick(self._sent, None)
-
-    def _before(self):
-        if self.profile.kind == "base":
-            return self._sent or STILL
-        return self._sent.positions if isinstance(self._sent, JointCommand) else dict(self.current.positions)
+    def _begin(self) -> None:
+        """A motion starts where the robot is, wherever it was left: somebody may have moved it."""
+        if self.profile.kind == "arm":
+            self.guard.begin(self.decoder.kinematics.vector(self.current))
+            self.decoder.reset()
+        else:
+            self.guard.begin()

@@ -8,6 +8,7 @@ import numpy as np
 import pinocchio as pin
 
 from vla_ros.chunking import Step
+from vla_ros.guard import clamp_place
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.profile import RobotProfile
 from vla_ros.spec import ActionSpec
@@ -68,16 +69,16 @@ class ArmDecoder:
         self._chunk: ActionChunk | None = None
         self._way: Waypoints | None = None
 
-    def decode(self, step: Step, observed: JointState, current: JointState) -> JointCommand:
-        """observed: the joints at the chunk's observation; current: now, where the first target starts from."""
+    def decode(self, step: Step, observed: JointState, current: JointState, said: list[str]) -> JointCommand:
+        """observed: the joints at the chunk's observation; current: now, where the first target starts from. A place
+        outside the workspace is brought inside, and that is written to `said`."""
         if self._chunk is not step.chunk:
             pose = self.kinematics.forward(self.kinematics.vector(observed))
             self._way, self._chunk = waypoints(step.chunk, pose, self.level), step.chunk
         if self._target is None:
             self._target = self.kinematics.vector(current)
         goal = self._way.pose(step)
-        box = self.profile.workspace
-        goal = Pose(np.clip(goal.position, box.min, box.max), goal.rotation)
+        goal = Pose(clamp_place(goal.position, self.profile.workspace, said), goal.rotation)
         self._target = self.kinematics.step(self._target, goal, 1 / self.profile.control_rate)
         positions = dict(zip(self.profile.joints, self._target.tolist(), strict=True))
         return JointCommand(positions | self._fingers(step.index))
@@ -97,6 +98,6 @@ class BaseDecoder:
     def reset(self) -> None:
         """Nothing to forget."""
 
-    def decode(self, step: Step, observed: JointState, current: JointState) -> TwistCommand:
+    def decode(self, step: Step, observed: JointState, current: JointState, said: list[str]) -> TwistCommand:
         row, names = step.chunk.values[step.index], step.chunk.spec.names
         return TwistCommand(v=float(row[names.index("v")]), w=float(row[names.index("w")]))

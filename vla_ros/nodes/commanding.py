@@ -34,19 +34,20 @@ class Commanding:
     and motion begins from the measured state.
     execute: [ns] of a chunk that are executed before a newer one takes over. A chunk begins where the robot was when
     it was observed; taking each at once chases the delay in between, and the robot swings.
+    insist: commands of rest that are sent before silence; None: no silence, as where each joint state is answered.
     """
 
-    def __init__(self, profile: RobotProfile, max_gap: int, execute: int = 0):
+    def __init__(self, profile: RobotProfile, max_gap: int, execute: int = 0, insist: int | None = None):
         self.profile, self.controller = profile, Controller(profile)
         self.instruction, self.stopped, self.fault = "", False, ""
         self.offer: Offer | None = None  # the newest chunk, in force or waiting for its instruction
         self.accepted: Offer | None = None  # the chunk that the controller took last
         self.moved = Tick(None, None)
-        self.commands = self.interventions = 0
+        self.commands, self.interventions = 0, Counter()
         self.refusals: Counter[str] = Counter()
         self.latency = Window(100)  # [s] from an observation to the first command that answers it
         self._answered = False
-        self._max_gap, self._execute = max_gap, execute
+        self._max_gap, self._execute, self._insist, self._rested = max_gap, execute, insist, 0
 
     # What arrives
 
@@ -103,18 +104,20 @@ class Commanding:
         return 0 <= chunk.stamp - running.stamp < min(self._execute, length)
 
     def tick(self, now: int) -> Command | None:
-        """The command of the control period that begins at `now` [ns]; None before the first chunk."""
+        """The command of the control period that begins at `now` [ns]; None before the first chunk, and in silence: at
+        rest the robot's own controller holds, and another may take over."""
         try:
             moved = self.controller.tick(now)
         except ActionError as error:
-            self.interventions += 1
+            self.interventions[error.reason] += 1
             self.fail(f"{error.reason}: {error}")
             moved = self.controller.tick(now)
         if moved.step is None:
             self._untimely(now)
         before, self.moved = self.moved.command, moved
-        self.interventions += bool(moved.interventions)
-        if moved.command is None:
+        self.interventions.update({kind_of(said) for said in moved.interventions})
+        self._rested = self._rested + 1 if moved.step is None and self.controller.resting else 0
+        if moved.command is None or self._insist is not None and self._rested > self._insist:
             return None
         self.commands += 1
         if moved.step is not None and not self._answered:
@@ -176,6 +179,11 @@ class Commanding:
         if self.accepted is not None and self.accepted.chunk.refusal:
             return f"the policy refuses: {self.accepted.chunk.refusal}"
         return "; ".join(self.moved.interventions)
+
+
+def kind_of(said: str) -> str:
+    """What kind of intervention the guard speaks of: 'panda_joint1 position 9 to 2.8' is one of position."""
+    return next((kind for kind in ("workspace", "position", "behind") if kind in said.split()), "speed")
 
 
 class Lockstep:

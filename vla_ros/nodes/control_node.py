@@ -29,6 +29,7 @@ PARAMETERS = (
     Parameter("factor", 1.0, "control periods per nominal period of wall time: the simulator's speed", 0.01, 100.0),
     Parameter("joint_state_gap", 0.5, "[s] without joint states, after which motion begins anew from the measured ones",
               0.01, 60.0),
+    Parameter("insist", 0.5, "[s] that commands of rest are sent before silence", 0.0, 60.0),
     params.LOCKSTEP,
     params.EXECUTE_STEPS,
 )
@@ -44,7 +45,8 @@ class ControlNode(Node):
         self.period = 1 / (self.profile.control_rate * self.params.factor)  # [s] of the steady clock
         gap = 1.5 / self.profile.control_rate if self.params.lockstep else self.params.joint_state_gap
         execute = self.params.execute_steps * self.profile.action.period_ns
-        self.commanding = Commanding(self.profile, round(gap * 1e9), execute)
+        insist = None if self.params.lockstep else round(self.params.insist * self.profile.control_rate)
+        self.commanding = Commanding(self.profile, round(gap * 1e9), execute, insist)
         self.lockstep = Lockstep(self.commanding, execute, self._publish) if self.params.lockstep else None
         self.periods, self._last, self.overruns = Window(600), None, 0
         self._lock, self._closing = threading.Lock(), threading.Event()
@@ -179,7 +181,7 @@ class ControlNode(Node):
                 header=convert.header(now), state=convert.CONTROL_STATES[work.state], detail=work.detail,
                 instruction=work.instruction, sequence=accepted.sequence if accepted else 0,
                 step=step.index if step else 0, commands=work.commands, refused_chunks=work.refusals.total(),
-                interventions=work.interventions,
+                interventions=work.interventions.total(),
                 chunk_age=(now - accepted.chunk.stamp) / 1e9 if accepted else 0.0,
                 period_p50=self.periods.p50, period_p95=self.periods.p95,
                 latency_p50=work.latency.p50, latency_p95=work.latency.p95))
@@ -188,7 +190,9 @@ class ControlNode(Node):
         with self._lock:
             work = self.commanding
             good = work.state not in (states.FAILED, states.STOPPED)
-            figures = {"commands": work.commands, "interventions": work.interventions, "overruns": self.overruns,
+            figures = {"commands": work.commands, "overruns": self.overruns,
+                       "interventions": work.interventions.total(),
+                       **{f"intervention: {kind}": count for kind, count in work.interventions.items()},
                        **{f"refused: {reason}": count for reason, count in work.refusals.items()},
                        "period p50 [ms]": 1e3 * self.periods.p50, "period p95 [ms]": 1e3 * self.periods.p95,
                        "period p99 [ms]": 1e3 * self.periods.percentile(99),

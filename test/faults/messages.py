@@ -1,0 +1,228 @@
+"""Fuzzed messages on every input of every node: `python test/faults/messages.py --n 100000`.
+
+Each node is the real one; each message goes through its wire format before the node's own callback gets it. Half of the
+messages are well formed but for a few fields, half are noise; now and then comes a whole good set, so that the arm moves
+in between. Nothing may raise, and no command may leave the limits.
+One line an input, and one line of JSON at the end; exit code 1 when a callback raised or a command was out of bounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+
+import numpy as np
+import rclpy
+from rclpy.logging import LoggingSeverity, set_logger_level
+from rclpy.serialization import deserialize_message, serialize_message
+from rosidl_parser.definition import AbstractNestedType, Array, BasicType, BoundedSequence, NamespacedType
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Bool, String
+from vla_ros.msg import ActionChunk
+
+from vla_ros.bringup import literal
+from vla_ros.kinematics import ArmKinematics
+from vla_ros.nodes import convert
+from vla_ros.nodes.control_node import ControlNode
+from vla_ros.nodes.policy_node import PolicyNode
+from vla_ros.nodes.sim_node import SimNode
+from vla_ros.nodes.task_node import TaskNode
+from vla_ros.profile import load_profile
+from vla_ros.types import ActionChunk as Chunk
+
+NODES = {"control_node": (ControlNode, {}), "policy_node": (PolicyNode, {"policy": "hold"}),
+         "task_node": (TaskNode, {}), "sim_node": (SimNode, {"world": "mock"})}
+FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-300, 1e9, -1e9, 1e308, math.nan, math.inf, -math.inf)
+LONG = 1_000_000  # characters of the longest text
+EVERY = 25  # messages, after which a good set comes
+ALPHABET = "abc 0/\\\"'{}\n\t\x00é漢🙂"
+
+
+class Fuzz:
+    """Random messages. Sizes are mostly small, and now and then large."""
+
+    def __init__(self, seed: int):
+        self.random = random.Random(seed)
+
+    def text(self) -> str:
+        size = self.random.choice((0, 1, 8, 40, 300))
+        if self.random.random() < 1e-4:
+            size = LONG
+        return "".join(self.random.choices(ALPHABET, k=min(size, 300))) * max(size // 300, 1)
+
+    def number(self) -> float:
+        return self.random.choice(FLOATS) if self.random.random() < 0.5 else self.random.gauss(0, 1)
+
+    def count(self) -> int:
+        return self.random.choice((0, 1, 2, 4, 7, 8, 9, 32, 100)) if self.random.random() < 0.999 else 20_000
+
+    def value(self, kind):
+        if isinstance(kind, AbstractNestedType):
+            count = kind.size if isinstance(kind, Array) else self.count()
+            if isinstance(kind, BoundedSequence):
+                count = min(count, kind.maximum_size)
+            return [self.value(kind.value_type) for _ in range(count)]
+        if isinstance(kind, NamespacedType):
+            return self.noise(getattr(import_module(".".join(kind.namespaces)), kind.name))
+        if not isinstance(kind, BasicType):
+            return self.text()
+        if kind.typename == "boolean":
+            return self.random.random() < 0.5
+        if kind.typename in ("float", "double"):
+            return self.number() if kind.typename == "double" else float(np.float32(self.number()))
+        if kind.typename == "octet":
+            return bytes([self.random.randrange(256)])
+        low, high = bounds(kind.typename)
+        return self.random.choice((0, 1, low, high, self.random.randint(low, high)))
+
+    def noise(self, kind: type):
+        """A message of a type with random fields."""
+        message = kind()
+        for name, slot in zip(message.get_fields_and_field_types(), kind.SLOT_TYPES, strict=True):
+            setattr(message, name, self.value(slot))
+        return message
+
+    def spoilt(self, message):
+        """A well-formed message with some fields of its own turned into noise."""
+        kinds = dict(zip(message.get_fields_and_field_types(), type(message).SLOT_TYPES, strict=True))
+        for name in self.random.sample(list(kinds), min(len(kinds), self.random.randint(1, 3))):
+            if name != "header" or self.random.random() < 0.3:
+                setattr(message, name, self.value(kinds[name]))
+        return message
+
+
+def bounds(typename: str) -> tuple[int, int]:
+    bits = int("".join(filter(str.isdigit, typename)) or 8)
+    signed = not typename.startswith(("u", "octet", "char"))
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+
+
+class Samples:
+    """Well-formed messages of the types that are more than words."""
+
+    def __init__(self, profile, now: Callable[[], int]):
+        self.profile, self.now = profile, now
+        self.kinematics = ArmKinematics(profile)
+
+    def make(self, kind: type, rng: random.Random):
+        now = self.now()
+        if kind is JointState:
+            names = [*self.profile.joints, *self.profile.gripper.joints]
+            places = [*self.profile.home, 0.04, 0.04]
+            return JointState(header=convert.header(now), name=names, position=places, velocity=[0.0] * len(names))
+        if kind is ActionChunk:
+            spec = self.profile.action
+            values = np.array([[rng.gauss(0, 0.02) for _ in range(3)] + [1.0] for _ in range(spec.horizon)])
+            return convert.chunk_message(Chunk(values, spec, now), "go", 1)
+        if kind is Image:
+            return convert.image_message(np.zeros((128, 128, 3), np.uint8), now, "front")
+        return kind()
+
+
+@dataclass
+class Limits:
+    """Holds every command of the arm against its limits, as differences of what went out."""
+
+    guard: object
+    profile: object
+    broken: list[str] = field(default_factory=list)
+    seen: int = 0
+
+    def __call__(self, message) -> None:
+        self.seen += 1
+        q = list(message.points[0].positions) if message.points else []
+        values = dict(zip(message.joint_names, q, strict=False))
+        for name, value in values.items():
+            if not (math.isfinite(value) and self.guard.low[name] - 1e-6 <= value <= self.guard.high[name] + 1e-6):
+                self.broken.append(f"{name} {value}")
+
+
+class Feed:
+    """Keeps a control node moving: joint states, an instruction and a chunk that answer each other."""
+
+    def __init__(self, node, samples: Samples):
+        self.node, self.samples, self.turn = node, samples, 0
+
+    def __call__(self, rng: random.Random) -> None:
+        self.turn += 1
+        if self.turn % EVERY == 0 and isinstance(self.node, ControlNode):
+            for callback, message in ((self.node._on_stop, Bool()), (self.node._on_instruction, String(data="go")),
+                                      (self.node._on_joints, self.samples.make(JointState, rng)),
+                                      (self.node._on_chunk, self.samples.make(ActionChunk, rng))):
+                callback(message)
+
+
+def fuzz(node, samples: Samples, fuzzer: Fuzz, count: int, raised: list[str]) -> list[dict]:
+    """Every subscription and service of a node, but for those that ROS 2 itself makes."""
+    found, feed = [], Feed(node, samples)
+    for subscription in node.subscriptions:
+        if subscription.topic_name in ("/clock", "/parameter_events"):
+            continue
+        found.append(hammer(subscription.topic_name, subscription.msg_type, subscription.callback, samples, fuzzer,
+                            count, raised, feed))
+    for service in node.services:
+        if service.srv_name.startswith(node.get_name() + "/") or "/_action/" in service.srv_name:
+            continue
+        kind = service.srv_type
+        found.append(hammer(service.srv_name, kind.Request, lambda r, s=service, k=kind: s.callback(r, k.Response()),
+                            samples, fuzzer, count // 100, raised, feed))
+    return found
+
+
+def hammer(name, kind, callback, samples, fuzzer, count, raised, feed) -> dict:
+    before = len(raised)
+    for _ in range(count):
+        feed(fuzzer.random)
+        half = fuzzer.random.random() < 0.5
+        message = fuzzer.noise(kind) if half else fuzzer.spoilt(samples.make(kind, fuzzer.random))
+        try:
+            message = deserialize_message(serialize_message(message), kind)
+        except (ValueError, UnicodeError):
+            continue  # no such message can be sent
+        try:
+            callback(message)
+        except Exception as error:  # whatever it is, it would have ended the node
+            raised.append(f"{name}: {type(error).__name__}: {error}")
+    return {"input": name, "n": count, "raised": len(raised) - before}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("--n", type=int, default=100_000, help="messages on each input (default 100000)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    profile, found, raised, broken, commands = load_profile("panda"), [], [], [], 0
+    for name, (make, parameters) in NODES.items():
+        words = [word for key, value in parameters.items() for word in ("-p", f"{key}:={literal(value)}")]
+        rclpy.init(args=["--ros-args", *words])
+        node = make()
+        set_logger_level(node.get_logger().name, LoggingSeverity.FATAL)
+        limits = None
+        if name == "control_node":
+            limits = Limits(node.commanding.controller.guard, profile)
+            node._commands.publish = limits
+        results = fuzz(node, Samples(profile, node.now if hasattr(node, "now") and callable(node.now) else
+                                     lambda node=node: node.get_clock().now().nanoseconds),
+                       Fuzz(args.seed), args.n, raised)
+        for result in results:
+            print(f"{name:14} {result['input']:28} n {result['n']:7}  raised {result['raised']}", flush=True)
+        found += [{"node": name, **result} for result in results]
+        if limits:
+            broken, commands = limits.broken, limits.seen
+        node.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    for text in sorted(set(raised))[:20]:
+        print(text[:300])
+    print(json.dumps({"inputs": found, "raised": len(raised), "commands": commands, "out of limits": len(broken)}))
+    return 1 if raised or broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
