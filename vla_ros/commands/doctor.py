@@ -51,16 +51,20 @@ def run(args: argparse.Namespace) -> int:
 
 def examine_running(profile, args: argparse.Namespace):
     """What is to be said of the topics; that nothing runs, or that ROS is not there, is no error."""
-    from vla_ros.doctor.finding import ok
+    from vla_ros.doctor.finding import error, ok
     from vla_ros.doctor.topics import examine_topics
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         from vla_ros.nodes.listening import Listener
-    except ImportError as error:
-        return [ok("topics", f"not examined: ROS 2 or the interfaces of vla_ros are not to be found: {error}")]
+    except ImportError as reason:
+        return [ok("topics", f"not examined: ROS 2 or the interfaces of vla_ros are not to be found: {reason}")]
     with Listener(profile, cameras_read(profile, args.policy), args.compressed, args.namespace, args.remap) as listener:
-        heard = listener.hear(FIND, LISTEN)
+        try:
+            heard = listener.hear(FIND, LISTEN)
+        except ConfigError as reason:
+            return [error("topics", str(reason), "no node can publish or read it", "letters, digits, _ and / in the "
+                          "names of cameras and topics of the profile")]
     return [ok("topics", "no running system: topics not examined")] if heard is None else examine_topics(heard)
 
 

@@ -139,9 +139,10 @@ def joint_states(h: Heard) -> Iterator[Finding]:
             yield error("joint states", f"{h.joints.topic}: {h.joints.fault}", "the nodes ignore such messages",
                         "one position and one velocity for each name, finite")
         missing = [name for name in needed if name not in h.joints.names]
-        if h.joints.names and missing:
-            yield error("joint states", f"{h.joints.topic} lacks {', '.join(missing)}; it has "
-                        f"{', '.join(sorted(h.joints.names))}", "nobody knows where the robot is: no motion begins",
+        if h.joints.stamps and missing:
+            have = ", ".join(sorted(h.joints.names)) or "none"
+            yield error("joint states", f"{h.joints.topic} lacks {', '.join(missing)}; it has {have}",
+                        "nobody knows where the robot is: no motion begins",
                         "name the joints in the profile as the driver does, all of them in one message")
     needed = named_joints(h.profile)
     yield from or_ok(problems(), "joint states", f"{h.joints.topic}: {len(needed)} joints of the profile are there")
@@ -201,7 +202,7 @@ def wrong_clock(h: Heard, common: set[str]) -> Iterator[Finding]:
 
 def usage(h: Heard, common: set[str]) -> str:
     if h.sim_time:
-        return f", as are {', '.join(h.sim_time)}"
+        return f", by which {', '.join(h.sim_time)} go too"
     return "; start the nodes with use_sim_time:=true" if common == {SIM} else ""
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 
 import rclpy
 from rcl_interfaces.srv import GetParameters
+from rclpy.duration import Duration, Infinite
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
@@ -16,9 +18,9 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from vla_ros.bringup import remapping
 from vla_ros.doctor.robot import named_joints
 from vla_ros.doctor.topics import SIM, WALL, Endpoint, Heard, Stream
-from vla_ros.errors import ObservationError
+from vla_ros.errors import ConfigError, ObservationError
 from vla_ros.nodes import convert, qos
-from vla_ros.observing import Observer
+from vla_ros.observing import check_image
 from vla_ros.profile import RobotProfile
 
 OURS = ("sim_node", "policy_node", "control_node")
@@ -40,9 +42,7 @@ class Ear:
         stamp = convert.nanoseconds(message.header.stamp)
         self.stamps.append(stamp)
         for name, now in self.listener.clocks().items():
-            behind = (now - stamp) / 1e9
-            if name not in self.behind or abs(behind) < abs(self.behind[name]):
-                self.behind[name] = behind
+            self.behind[name] = min((now - stamp) / 1e9, self.behind.get(name, float("inf")), key=abs)
         try:
             self.check(message)
             self.fault = ""
@@ -50,7 +50,12 @@ class Ear:
             self.fault = str(error)
         if isinstance(message, JointState):
             needed = set(named_joints(self.listener.profile))
-            self.names = max(self.names, frozenset(message.name), key=lambda names: len(names & needed))
+            self.names = max(frozenset(message.name), self.names, key=lambda names: len(names & needed))
+
+    def date(self, now: int) -> None:
+        """The first /clock [ns], when it comes after what it is to date, as where the simulation waits."""
+        if self.stamps:
+            self.behind.setdefault(SIM, (now - self.stamps[-1]) / 1e9)
 
     def stream(self, profile: QoSProfile) -> Stream:
         node = self.listener.node
@@ -63,7 +68,7 @@ class Listener:
     """A node with a context of its own. Use it in a `with` statement, from one thread.
 
     compressed: images come on image_raw/compressed. remap: FROM:=TO, several parted by blanks. domain: ROS domain id,
-    None for the environment's.
+    None for the environment's. Raises ConfigError for a namespace or a remap that is none.
     """
 
     def __init__(self, profile: RobotProfile, cameras: tuple[str, ...], compressed: bool = False, namespace: str = "",
@@ -72,15 +77,21 @@ class Listener:
         words = [word for text in remap.split() for word in ("-r", ":=".join(remapping(text)))]
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain)
-        self.node = rclpy.create_node("vla_doctor", namespace=namespace, context=self._context, enable_rosout=False,
-                                      start_parameter_services=False, cli_args=["--ros-args", *words])
+        try:
+            self.node = rclpy.create_node("vla_doctor", namespace=namespace, context=self._context, enable_rosout=False,
+                                          start_parameter_services=False, cli_args=["--ros-args", *words])
+        except (NameValidationException, RuntimeError) as error:  # what rclpy raises for words that are no names
+            self._context.try_shutdown()
+            raise ConfigError(f"namespace '{namespace}' or remap '{remap}' is no name for ROS: "
+                              f"{str(error).splitlines()[0]}") from error
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
-        self._observer, self._clock = Observer(profile), None
+        self._clock: int | None = None  # [ns]
         kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
         self.cameras = {name: Ear(self, kind, f"camera/{name}/image_raw{suffix}", self._image_check(name))
                         for name in profile.cameras}
         self.joints = Ear(self, JointState, "joint_states", self._check_joints)
+        self.ears = (*self.cameras.values(), self.joints)
         self.command = convert.COMMAND_TYPES[profile.command.interface]
 
     def __enter__(self) -> Listener:
@@ -92,18 +103,27 @@ class Listener:
         self._context.try_shutdown()
 
     def hear(self, find: float = 2.0, seconds: float = 5.0) -> Heard | None:
-        """What runs; None when nothing of a robot is found in `find` [s]. seconds: of listening, at most."""
+        """What runs; None when nothing of a robot is found in `find` [s]. seconds: of listening, at most.
+
+        Raises ConfigError where a camera or the command topic has a name that ROS does not allow.
+        """
+        try:
+            return self._hear(find, seconds)
+        except (NameValidationException, ValueError) as error:
+            raise ConfigError(f"robot '{self.profile.name}': {str(error).splitlines()[0]}") from error
+
+    def _hear(self, find: float, seconds: float) -> Heard | None:
         if not self._spin_until(self._found, find):
             return None
         self._spin_until(lambda: False, SETTLE)
         parameters = self._parameters()
         lockstep = any(p.get("lockstep") is True or p.get("mode") == "lockstep" for p in parameters.values())
-        sensor, ears = qos.sensor(lockstep), [*self.cameras.values(), self.joints]
+        sensor = qos.sensor(lockstep)
         self.node.create_subscription(Clock, "/clock", self._on_clock, qos.CLOCK)
-        for ear in ears:
+        for ear in self.ears:
             self.node.create_subscription(ear.kind, ear.topic, ear.hear, sensor)
         begin, enough = time.monotonic(), 1 if lockstep else SAMPLES
-        self._spin_until(lambda: all(len(ear.stamps) >= enough for ear in ears), seconds)
+        self._spin_until(lambda: all(len(ear.stamps) >= enough for ear in self.ears) and self._dated(), seconds)
         topic, spent = self.profile.command.topic, time.monotonic() - begin
         stream = qos.stream(lockstep)
         return Heard(
@@ -120,6 +140,11 @@ class Listener:
 
     def _on_clock(self, message: Clock) -> None:
         self._clock = convert.nanoseconds(message.clock)
+        for ear in self.ears:
+            ear.date(self._clock)
+
+    def _dated(self) -> bool:
+        return self._clock is not None or not self.node.count_publishers("/clock")
 
     def _spin_until(self, condition: Callable[[], bool], timeout: float) -> bool:
         end = time.monotonic() + timeout
@@ -131,23 +156,30 @@ class Listener:
 
     def _found(self) -> bool:
         topic = self.profile.command.topic
-        published = [topic, *(ear.topic for ear in (*self.cameras.values(), self.joints))]
+        published = [topic, *(ear.topic for ear in self.ears)]
         return any(map(self.node.count_publishers, published)) or self.node.count_subscribers(topic) > 0
 
     def _parameters(self, timeout: float = 2.0) -> dict[str, dict]:
-        """Of our nodes in this namespace, those of ASKED that they have; a node that does not answer is left out."""
+        """Of our nodes in this namespace, those of ASKED that they have and tell in time.
+
+        One request each: a node that lacks one of several tells none.
+        """
         here = {name for name, space in self.node.get_node_names_and_namespaces()
                 if space == self.node.get_namespace()}
         clients = {name: self.node.create_client(GetParameters, f"{name}/get_parameters") for name in OURS
                    if name in here}
         self._spin_until(lambda: all(client.service_is_ready() for client in clients.values()), timeout)
-        futures = {name: client.call_async(GetParameters.Request(names=list(ASKED)))
-                   for name, client in clients.items() if client.service_is_ready()}
+        futures = {(name, key): client.call_async(GetParameters.Request(names=[key]))
+                   for name, client in clients.items() if client.service_is_ready() for key in ASKED}
         self._spin_until(lambda: all(future.done() for future in futures.values()), timeout)
-        return {name: told(future.result().values) for name, future in futures.items() if future.done()}
+        told: dict[str, dict] = {}
+        for (name, key), future in futures.items():
+            for value in future.result().values if future.done() else ():
+                told.setdefault(name, {})[key] = parameter_value_to_python(value)
+        return told
 
     def _image_check(self, name: str) -> Callable:
-        return lambda message: self._observer.check_image(name, convert.image_array(message))
+        return lambda message: check_image(self.profile, name, convert.image_array(message))
 
     def _check_joints(self, message: JointState) -> None:
         joints = convert.joint_state(message)
@@ -155,15 +187,17 @@ class Listener:
             raise ObservationError("joints", "joint states without velocities: how fast the base moves is unknown")
 
 
-def told(values) -> dict[str, bool | str]:
-    """The parameters ASKED for, less those that a node does not have."""
-    named = zip(ASKED, map(parameter_value_to_python, values), strict=False)
-    return {name: value for name, value in named if value is not None}
-
-
 def type_name(kind: type) -> str:
     """pkg/msg/Name"""
     return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+
+
+def without_infinite(profile: QoSProfile) -> QoSProfile:
+    """The graph tells a time that was never set as infinite, and the comparison takes infinite for one that was set."""
+    for name in ("deadline", "lifespan", "liveliness_lease_duration"):
+        if getattr(profile, name) == Infinite:
+            setattr(profile, name, Duration())
+    return profile
 
 
 def endpoints(infos, pair: Callable[[QoSProfile], tuple[QoSProfile, QoSProfile]] | None) -> tuple[Endpoint, ...]:
@@ -172,7 +206,7 @@ def endpoints(infos, pair: Callable[[QoSProfile], tuple[QoSProfile, QoSProfile]]
     for info in infos:
         mismatch = ""
         if pair is not None:
-            compatibility, reason = qos_check_compatible(*pair(info.qos_profile))
+            compatibility, reason = qos_check_compatible(*pair(without_infinite(info.qos_profile)))
             mismatch = reason.strip().rstrip(";") if compatibility == QoSCompatibility.ERROR else ""
         node = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
         made.append(Endpoint(node, info.topic_type, mismatch))
