@@ -70,8 +70,7 @@ def tokenizer(c: Checkpoint) -> Iterator[Finding]:
 
 def instructions() -> list[str]:
     """Every shipped wording, once."""
-    table = words.load_wordings(words.TRAIN)
-    return [text.format(o=OBJECT, r=OTHER, d=WHERE) for texts in table.values() for text in texts]
+    return [text.format(o=OBJECT, r=OTHER, d=WHERE) for texts in words.shipped(words.TRAIN).values() for text in texts]
 
 
 def spelt(core: Tokenizer, ids: list[int]) -> str:
