@@ -155,9 +155,10 @@ class Listener:
         return True
 
     def _found(self) -> bool:
-        topic = self.profile.command.topic
-        published = [topic, *(ear.topic for ear in self.ears)]
-        return any(map(self.node.count_publishers, published)) or self.node.count_subscribers(topic) > 0
+        name = self.node.resolve_topic_name  # counting follows no remap by itself
+        command = name(self.profile.command.topic)
+        published = [command, *(name(ear.topic) for ear in self.ears)]
+        return any(map(self.node.count_publishers, published)) or self.node.count_subscribers(command) > 0
 
     def _parameters(self, timeout: float = 2.0) -> dict[str, dict]:
         """Of our nodes in this namespace, those of ASKED that they have and tell in time.
