@@ -125,6 +125,7 @@ def test_statistics_of_proprioception(spoilt, changes, words):
 @pytest.mark.parametrize("profile,changes,words", [
     (PANDA, {"proprio_names": ["y", "x", "z", "gap"]}, ["reads y, x, z, gap", "feels x, y, z, gap"]),
     (PANDA, {"proprio_low": [250, -200, 17, 0], "proprio_high": [660, 226, 360, 80]}, ["x ran from 250 to 660"]),
+    (PANDA, {"proprio_low": [1.25, -0.2, 0.017, 0], "proprio_high": [1.66, 0.23, 0.36, 0.08]}, ["x ran from 1.25"]),
     (PANDA, {"proprio_low": [0.25, -0.2, 0.017, 0], "proprio_high": [0.66, 0.23, 0.36, 1]}, ["gap ran from 0 to 1"]),
     (HUSKY, {"proprio_names": ["w", "v"]}, ["feels v, w"])])
 def test_proprioception_is_what_the_robot_feels(spoilt, profile, changes, words):
@@ -265,6 +266,17 @@ def test_weights_of_another_architecture_are_one_error(tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"width": 64}))
     bad, = (f for f in examine(PANDA, str(tmp_path)) if f.level == ERROR)
     assert bad.check == "weights" and "does not fit its config.json" in bad.what and "\n" not in bad.what
+
+
+@pytest.mark.parametrize("changes,words", [
+    ({"action_low": [0, "1", 2, 3]}, ["action_low", "list of numbers"]),
+    ({"action_low": [False, 1, 2, 3]}, ["action_low", "list of numbers"]),
+    ({"proprio_names": ["x", "y", "z", 4]}, ["proprio_names", "list of words"]),
+    ({"vocab_size": "big"}, ["vocab_size", "int", "'big'"]),
+    ({"text_length": True}, ["text_length", "int"]), ({"camera": None}, ["camera", "str", "None"])])
+def test_a_setting_of_another_type_is_named(spoilt, changes, words):
+    bad = [f for f in examine(PANDA, str(spoilt(**changes).folder), weights=False) if f.level == ERROR]
+    assert any(all(word in f.what for word in words) for f in bad), bad
 
 
 VALUES = st.recursive(st.none() | st.booleans() | st.integers(-3, 300) | st.floats() | st.text(max_size=4),

@@ -12,6 +12,7 @@ from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.validate_topic_name import validate_topic_name
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
@@ -107,12 +108,11 @@ class Listener:
 
         Raises ConfigError where a camera or the command topic has a name that ROS does not allow.
         """
-        try:
-            return self._hear(find, seconds)
-        except (NameValidationException, ValueError) as error:
-            raise ConfigError(f"robot '{self.profile.name}': {str(error).splitlines()[0]}") from error
-
-    def _hear(self, find: float, seconds: float) -> Heard | None:
+        for topic in (self.profile.command.topic, *(ear.topic for ear in self.ears)):
+            try:
+                validate_topic_name(topic)
+            except NameValidationException as error:
+                raise ConfigError(f"'{topic}' is no name of a topic: {str(error).splitlines()[0]}") from error
         if not self._spin_until(self._found, find):
             return None
         self._spin_until(lambda: False, SETTLE)
