@@ -32,13 +32,18 @@ class Observer:
                            gripper=gripper_gap(self.profile, joints), base_twist=base_twist(self.profile, joints))
 
     def check_image(self, name: str, image: np.ndarray) -> None:
-        camera = self.profile.cameras.get(name)
-        if camera is None:
-            raise ObservationError("camera", f"unknown camera '{name}'; available: {', '.join(self.profile.cameras)}")
-        expected = (camera.height, camera.width, 3)
-        if image.shape != expected or image.dtype != np.uint8:
-            raise ObservationError("size", f"camera '{name}' gives {image.dtype} {image.shape}, "
-                                           f"the robot profile says uint8 {expected}")
+        check_image(self.profile, name, image)
+
+
+def check_image(profile: RobotProfile, name: str, image: np.ndarray) -> None:
+    """Raises ObservationError for an image that is not what the profile says of camera `name`."""
+    camera = profile.cameras.get(name)
+    if camera is None:
+        raise ObservationError("camera", f"unknown camera '{name}'; available: {', '.join(profile.cameras)}")
+    expected = (camera.height, camera.width, 3)
+    if image.shape != expected or image.dtype != np.uint8:
+        raise ObservationError("size", f"camera '{name}' gives {image.dtype} {image.shape}, "
+                                       f"the robot profile says uint8 {expected}")
 
 
 class Pictures:

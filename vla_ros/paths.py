@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vla_ros.errors import ConfigError
+from vla_ros.errors import CheckpointError, ConfigError
 
 
 def data_folder(name: str) -> Path:
@@ -16,6 +16,15 @@ def data_folder(name: str) -> Path:
     if (package / name).is_dir():
         return package / name
     return Path(ament_share("vla_ros"), name)
+
+
+def shipped_checkpoint(robot: str) -> Path:
+    """The folder of the checkpoint that ships for a robot."""
+    folder = data_folder("checkpoints") / robot
+    if not folder.is_dir():
+        shipped = sorted(p.name for p in folder.parent.glob("*") if p.is_dir())
+        raise CheckpointError(f"no checkpoint ships for robot '{robot}'; there are: {', '.join(shipped) or 'none'}")
+    return folder
 
 
 def ament_share(package: str) -> str:

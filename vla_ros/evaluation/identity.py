@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from vla_ros.paths import shipped_checkpoint
 from vla_ros.policies import open_policy
 from vla_ros.profile import load_profile
 from vla_ros.sim.tasks import get_task
@@ -31,7 +32,6 @@ def source(policy: str, robot: str) -> Path:
     if policy.startswith("replay:"):
         return Path(policy.removeprefix("replay:"))
     if policy == "native":
-        from vla_ros.policies.native import shipped_checkpoint
         return shipped_checkpoint(robot)
     return Path(policy).resolve()
 

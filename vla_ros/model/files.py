@@ -14,6 +14,7 @@ from vla_ros.model.configuration import VlaConfig
 from vla_ros.model.modeling import VlaModel
 
 logging.disable_progress_bar()
+logging.set_verbosity_error()  # a checkpoint that does not fit is one error here, with the same names
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
 
 

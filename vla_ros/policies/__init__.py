@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vla_ros.errors import UnknownNameError
+from vla_ros.paths import shipped_checkpoint
 from vla_ros.policy import Policy
 from vla_ros.profile import RobotProfile
 
@@ -23,8 +24,15 @@ def open_policy(source: str, profile: RobotProfile) -> Policy:
     if kind == "replay" and rest:
         from vla_ros.policies.replay import ReplayPolicy
         return ReplayPolicy.load(rest, profile)
-    if kind == "native" or "/" in source or Path(source).exists():
-        from vla_ros.policies.native import NativePolicy, shipped_checkpoint
-        folder = shipped_checkpoint(profile.name) if source == "native" else Path(source)
-        return NativePolicy.load(folder, profile)
+    folder = checkpoint_folder(source, profile)
+    from vla_ros.policies.native import NativePolicy
+    return NativePolicy.load(folder, profile)
+
+
+def checkpoint_folder(source: str, profile: RobotProfile) -> Path:
+    """Where the checkpoint that `source` names is. Needs no torch. Raises UnknownNameError or CheckpointError."""
+    if source == "native":
+        return shipped_checkpoint(profile.name)
+    if "/" in source or Path(source).exists():
+        return Path(source)
     raise UnknownNameError("policy", source, NAMES)

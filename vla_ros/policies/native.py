@@ -15,7 +15,6 @@ from vla_ros.model.look import NAMED
 from vla_ros.model.modeling import Sight
 from vla_ros.model.vocabulary import Words
 from vla_ros.observing import proprioception
-from vla_ros.paths import data_folder
 from vla_ros.policies.gaze import Gaze
 from vla_ros.profile import RobotProfile
 from vla_ros.spec import ActionSpec, require_compatible
@@ -26,15 +25,6 @@ from vla_ros.types import ActionChunk, Answer, Look, Observation
 REASONS = {"absent": "I do not see what '{}' is about", "impossible": "I cannot do '{}'",
            "nonsense": "I do not understand '{}'"}
 BLANK = 12  # [0..255] an image whose pixels differ by less shows nothing
-
-
-def shipped_checkpoint(robot: str) -> Path:
-    """The folder of the checkpoint that ships for a robot."""
-    folder = data_folder("checkpoints") / robot
-    if not folder.is_dir():
-        shipped = sorted(p.name for p in folder.parent.glob("*") if p.is_dir())
-        raise CheckpointError(f"no checkpoint ships for robot '{robot}'; there are: {', '.join(shipped) or 'none'}")
-    return folder
 
 
 class NativePolicy:

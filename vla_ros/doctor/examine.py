@@ -1,0 +1,58 @@
+"""All checks that need no running system, in the order in which a person would mend what they find."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from vla_ros.bringup import EXECUTE_STEPS
+from vla_ros.doctor import actions, checkpoint, inputs, robot
+from vla_ros.doctor.actions import Acting
+from vla_ros.doctor.checkpoint import Checkpoint
+from vla_ros.doctor.finding import Finding, error, ok, run
+from vla_ros.doctor.transport import transport
+from vla_ros.errors import CheckpointError, UnknownNameError, VlaError
+from vla_ros.profile import RobotProfile
+
+OF_CHECKPOINT = (checkpoint.files, checkpoint.trained_on, checkpoint.action_statistics,
+                 checkpoint.proprioception_statistics, checkpoint.proprioception, actions.gripper, actions.motion,
+                 inputs.cameras, inputs.tokenizer, inputs.prompt)
+OF_ACTIONS = (actions.conventions, actions.base_frame, actions.horizon)
+UNREADABLE = "the policy node ends with this very error"
+
+
+def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STEPS.default,
+            weights: bool = True) -> list[Finding]:
+    """What is to be said of a robot and a policy. policy: as open_policy takes it. weights: opens them, with torch.
+
+    Raises UnknownNameError or CheckpointError where `policy` names nothing that there is.
+    """
+    from vla_ros.policies import checkpoint_folder
+    found = run(robot.CHECKS, robot.Robot(profile))
+    found.append(transport(profile, os.environ))
+    if policy.partition(":")[0] in ("hold", "replay"):
+        return found + list(without_checkpoint(profile, policy, execute_steps))
+    folder = checkpoint_folder(policy, profile)
+    if not folder.is_dir():
+        raise CheckpointError(f"no checkpoint folder {folder}; expected one with {', '.join(checkpoint.FILES)}")
+    try:
+        c = Checkpoint.read(folder, profile)
+        acting = Acting(c.spec, profile, execute_steps)
+    except VlaError as reason:
+        return [*found, error("checkpoint", str(reason), UNREADABLE, "give the folder that training wrote, whole")]
+    found += run(OF_ACTIONS, acting) + run(OF_CHECKPOINT, c)
+    return found + list(checkpoint.weights(c)) if weights else found
+
+
+def without_checkpoint(profile: RobotProfile, policy: str, execute_steps: int) -> Iterator[Finding]:
+    """hold, and a replay: they act in the robot's own spec."""
+    from vla_ros.policies import open_policy
+    try:
+        opened = open_policy(policy, profile)
+    except UnknownNameError:
+        raise
+    except VlaError as reason:
+        yield error("policy", str(reason), UNREADABLE, "a recording that was made on this robot")
+        return
+    yield ok("policy", f"'{opened.name}' reads no checkpoint")
+    yield from run(OF_ACTIONS, Acting(opened.spec, profile, execute_steps))
