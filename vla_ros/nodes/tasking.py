@@ -8,7 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vla_ros.nodes.states import CANCELED, EXECUTING, FAILED, HALTED, REFUSED, STOPPED, SUCCEEDED, TIMED_OUT
+from vla_ros.nodes.progress import Progress
+from vla_ros.nodes.states import (
+    CANCELED,
+    EXECUTING,
+    FAILED,
+    HALTED,
+    HELD,
+    NO_PROGRESS,
+    REFUSED,
+    STALLED,
+    STOPPED,
+    SUCCEEDED,
+    TIMED_OUT,
+)
 from vla_ros.nodes.statistics import Stages
 
 POLICY, CONTROL, SIMULATION = "policy node", "control node", "simulation"
@@ -67,10 +80,13 @@ class Execution:
 
     time_limit: [s] ROS time from the first observation that was answered, and as long before that one.
     silence: [s] steady that a node may stay silent, or take to put the instruction in force.
+    way: judges the distance left, where a simulated task knows it.
     """
 
-    def __init__(self, instruction: str, time_limit: float, silence: float, board: Board, ros_now: int, now: float):
+    def __init__(self, instruction: str, time_limit: float, silence: float, board: Board, ros_now: int, now: float,
+                 way: Progress | None = None):
         self.instruction, self.time_limit, self.silence, self.board = instruction, time_limit, silence, board
+        self.way = way or Progress()
         self.accepted, self.begun = ros_now, now
         self.running = False  # both nodes have the words in force
         self.cleared = not board.holds(instruction)  # what stands on the board is not of an execution before
@@ -78,7 +94,6 @@ class Execution:
         self.first_chunk, self.latency, self.text = 0.0, 0.0, ""  # [s] steady, [s] ROS, words
         self.chunks = 0
         self.stages = Stages(1000)
-        self.initial: float | None = None  # [m] distance at the beginning
         self._troubled: float | None = None  # [s] steady, since when
 
     @property
@@ -88,11 +103,14 @@ class Execution:
 
     def chunk(self, instruction: str, stamp: int, refusal: str, text: str, timings: Mapping[str, float],
               now: float) -> Verdict | None:
-        """A chunk that the policy node published."""
+        """A chunk that the policy node published.
+
+        No policy says yet that it is done. One that does would say so in a field of ActionChunk, and end it here.
+        """
         if instruction != self.instruction or not self.cleared:
             return None
         if refusal:
-            return Verdict(REFUSED, refusal)
+            return self._told_to_stop() or Verdict(REFUSED, refusal)
         if self.first is None:
             self.first, self.first_chunk = stamp, now - self.begun
         self.chunks, self.text, self.latency = self.chunks + 1, text, timings.get("total", 0.0)
@@ -103,22 +121,37 @@ class Execution:
         """The simulated task's state: its predicate decides, when its words are those being executed."""
         if self.first is None or report.stamp <= self.first or report.instruction != self.instruction:
             return None
-        if self.initial is None:
-            self.initial = report.distance
+        lacking = self.way.add(report.stamp, report.distance)
         late = report.stamp - self.first > round(self.time_limit * 1e9)
         if report.success and not late:
             return Verdict(SUCCEEDED, "done, by the task's own predicate")
-        return self._timed_out() if late else None
+        if late:
+            return self._timed_out()
+        return Verdict(NO_PROGRESS, lacking) if lacking else None
 
     def check(self, ros_now: int, now: float) -> Verdict | None:
         """What follows from the board and the clocks; called often."""
-        board = self.board
-        silent = board.silent(now, self.silence)
+        stopped, silent = self._told_to_stop(), self.board.silent(now, self.silence)
+        if stopped:
+            return stopped
         if silent:
             return Verdict(HALTED, f"nothing heard from the {silent} for {self.silence:g} s")
         if not self.running:
             return self._start(now)
         return self._disturbed(now) or self._late(ros_now)
+
+    def _told_to_stop(self) -> Verdict | None:
+        """Words that mean stop are done when the control node holds because of them, whatever the policy node does."""
+        control = self.board.control
+        if control is None or control.state != HELD or control.arrival < self.begun:
+            return None
+        return Verdict(SUCCEEDED, control.detail) if control.instruction == self.instruction else None
+
+    def told(self, words: str, stop: bool) -> Verdict | None:
+        """Words that anybody gives while this runs; stop: they mean it. Then nobody repeats those that are executed."""
+        if not stop or words == self.instruction:
+            return None
+        return Verdict(CANCELED, f"told to stop: '{words}'")
 
     def _start(self, now: float) -> Verdict | None:
         board = self.board
@@ -139,6 +172,8 @@ class Execution:
         policy, control = self.board.policy, self.board.control
         if control.state == STOPPED:
             return Verdict(HALTED, control.detail)
+        if control.state == STALLED and control.instruction == self.instruction:
+            return Verdict(STALLED, control.detail)
         if policy.state == REFUSED and policy.instruction == self.instruction:
             return Verdict(REFUSED, policy.detail)
         verdict = self._trouble(POLICY, policy) or self._trouble(CONTROL, control)
@@ -181,10 +216,7 @@ class Execution:
     @property
     def progress(self) -> float:
         """[0, 1] share of the initial distance that is done."""
-        task = self.board.task
-        if not self.initial or task is None or task.instruction != self.instruction:
-            return 0.0
-        return min(max(1.0 - task.distance / self.initial, 0.0), 1.0)
+        return self.way.share
 
     def elapsed(self, ros_now: int) -> float:
         """[s] ROS time."""
