@@ -175,25 +175,43 @@ def test_no_progress_by_the_tasks_own_stamps():
     assert bench.task(distance=0.0, success=True).outcome == "succeeded", "what is done has made it"
 
 
+class StopBench(Bench):
+    """Words that mean stop."""
+
+    def __init__(self):
+        super().__init__("halt")
+        self.begin()
+
+    def begin(self):
+        self.clock += 1
+        self.execution = Execution("halt", 10.0, 5.0, self.board, self.ros, self.clock, stops=True)
+
+    def hold(self, instruction="halt"):
+        self.control("held", instruction, f"told to stop: '{instruction}'")
+
+
 def test_words_that_mean_stop_are_done_when_the_control_node_holds():
-    bench = Bench("halt")
-    bench.clock += 1
-    bench.control("held", "halt", "told to stop: 'halt'")
-    bench.clock += 5
-    bench.control("held", "halt", "told to stop: 'halt'")
+    bench = StopBench()
+    assert bench.execution.wanted == "halt"
+    bench.clock += 4.9
+    assert bench.check(alive=False) is None, "the policy node is silent"
+    assert bench.chunk("halt", refusal="no such thing") is None, "it need not understand"
+    bench.hold()
     verdict = bench.check(alive=False)
-    assert (verdict.outcome, verdict.message) == ("succeeded", "told to stop: 'halt'"), "the policy node is silent"
-    assert bench.chunk("halt", refusal="no such thing").outcome == "succeeded", "it need not understand"
+    assert (verdict.outcome, verdict.message) == ("succeeded", "told to stop: 'halt'")
+    bench.control("stopped", "", "vla/stop is latched")
+    assert bench.check().outcome == "succeeded", "it does not move either"
 
 
 def test_a_hold_of_before_or_of_other_words_is_not_ours():
-    bench = Bench("halt")
-    bench.control("held", "halt", "told to stop: 'halt'")
-    bench.clock += 1
-    bench.execution = Execution("halt", 10.0, 5.0, bench.board, bench.ros, bench.clock)
-    assert bench.check(alive=False) is None, "nothing was heard of the control node since"
-    bench.control("held", "freeze", "told to stop: 'freeze'")
+    bench = StopBench()
+    bench.hold()
+    bench.begin()
+    assert bench.execution.wanted == "halt" and bench.check(alive=False) is None, "nothing was heard since"
+    bench.hold("freeze")
     assert bench.check() is None
+    verdict = bench.check(5.1)
+    assert (verdict.outcome, verdict.message) == ("halted", "the control node has not said within 5 s that it holds")
 
 
 def test_whoever_says_stop_ends_the_goal_also_before_its_words_are_in_force():
@@ -202,7 +220,7 @@ def test_whoever_says_stop_ends_the_goal_also_before_its_words_are_in_force():
     assert bench.execution.told("touch the ball", False) is None, "the nodes say whether these came into force"
     verdict = bench.execution.told("stop", True)
     assert (verdict.outcome, verdict.message) == ("canceled", "told to stop: 'stop'")
-    assert Bench("stop").execution.told("stop", True) is None
+    assert StopBench().execution.told("halt", True) is None
 
 
 @pytest.mark.parametrize("name", ["policy", "control", "task"])

@@ -158,8 +158,9 @@ class ControlNode(Node):
 
     def _check_joints(self, now: int) -> None:
         """Old joint states end a motion: what they say is not where the robot is."""
-        current, limit = self.commanding.controller.current, self.profile.max_observation_age
-        if self.commanding.moved.step is not None and (now - current.stamp) / 1e9 > limit:
+        controller, limit = self.commanding.controller, self.profile.max_observation_age
+        current = controller.current
+        if controller.scheduler.at(now) is not None and (now - current.stamp) / 1e9 > limit:
             self.commanding.fail(f"joint states are {(now - current.stamp) / 1e9:.3f} s old, at most {limit} s")
 
     def _publish(self, command, stamp: int) -> None:

@@ -150,9 +150,9 @@ class TaskNode(Node):
 
     def _begin(self, goal) -> None:
         self.goal, limit = goal, goal.request.time_limit or self.params.time_limit
-        self.execution = Execution(convert.words(goal.request.instruction), limit, self.params.silence_limit,
-                                   self.board, self.now(), time.monotonic(),
-                                   Progress(self.params.no_progress_time, self.params.no_progress_distance))
+        words, p = convert.words(goal.request.instruction), self.params
+        self.execution = Execution(words, limit, p.silence_limit, self.board, self.now(), time.monotonic(),
+                                   Progress(p.no_progress_time, p.no_progress_distance), self.stops.mean(words))
         self.get_logger().info(f"goal: '{self.execution.instruction}' within {limit:g} s")
         self._check()
 

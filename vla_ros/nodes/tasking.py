@@ -81,15 +81,16 @@ class Execution:
     time_limit: [s] ROS time from the first observation that was answered, and as long before that one.
     silence: [s] steady that a node may stay silent, or take to put the instruction in force.
     way: judges the distance left, where a simulated task knows it.
+    stops: the instruction means stop: done when the control node holds, whatever the policy node does or does not.
     """
 
     def __init__(self, instruction: str, time_limit: float, silence: float, board: Board, ros_now: int, now: float,
-                 way: Progress | None = None):
+                 way: Progress | None = None, stops: bool = False):
         self.instruction, self.time_limit, self.silence, self.board = instruction, time_limit, silence, board
-        self.way = way or Progress()
+        self.way, self.stops = way or Progress(), stops
         self.accepted, self.begun = ros_now, now
         self.running = False  # both nodes have the words in force
-        self.cleared = not board.holds(instruction)  # what stands on the board is not of an execution before
+        self.cleared = stops or not board.holds(instruction)  # what stands on the board is not of an execution before
         self.first: int | None = None  # [ns] stamp of the first observation that was answered
         self.first_chunk, self.latency, self.text = 0.0, 0.0, ""  # [s] steady, [s] ROS, words
         self.chunks = 0
@@ -107,10 +108,10 @@ class Execution:
 
         No policy says yet that it is done. One that does would say so in a field of ActionChunk, and end it here.
         """
-        if instruction != self.instruction or not self.cleared:
+        if instruction != self.instruction or not self.cleared or self.stops:
             return None
         if refusal:
-            return self._told_to_stop() or Verdict(REFUSED, refusal)
+            return Verdict(REFUSED, refusal)
         if self.first is None:
             self.first, self.first_chunk = stamp, now - self.begun
         self.chunks, self.text, self.latency = self.chunks + 1, text, timings.get("total", 0.0)
@@ -131,25 +132,28 @@ class Execution:
 
     def check(self, ros_now: int, now: float) -> Verdict | None:
         """What follows from the board and the clocks; called often."""
-        stopped, silent = self._told_to_stop(), self.board.silent(now, self.silence)
-        if stopped:
-            return stopped
+        if self.stops:
+            return self._stop(now)
+        silent = self.board.silent(now, self.silence)
         if silent:
             return Verdict(HALTED, f"nothing heard from the {silent} for {self.silence:g} s")
         if not self.running:
             return self._start(now)
         return self._disturbed(now) or self._late(ros_now)
 
-    def _told_to_stop(self) -> Verdict | None:
-        """Words that mean stop are done when the control node holds because of them, whatever the policy node does."""
+    def _stop(self, now: float) -> Verdict | None:
         control = self.board.control
-        if control is None or control.state != HELD or control.arrival < self.begun:
-            return None
-        return Verdict(SUCCEEDED, control.detail) if control.instruction == self.instruction else None
+        if control is not None and control.arrival >= self.begun:
+            if control.state == STOPPED or (control.state == HELD and control.instruction == self.instruction):
+                return Verdict(SUCCEEDED, control.detail)
+        if now - self.begun > self.silence:
+            return Verdict(HALTED, f"the {CONTROL} has not said within {self.silence:g} s that it holds")
+        return None
 
-    def told(self, words: str, stop: bool) -> Verdict | None:
-        """Words that anybody gives while this runs; stop: they mean it. Then nobody repeats those that are executed."""
-        if not stop or words == self.instruction:
+    def told(self, words: str, stops: bool) -> Verdict | None:
+        """Words that somebody gives meanwhile. Those that mean stop end this at once: they must not be overwritten by
+        its own, which are repeated until both nodes have them; others show on the board when they are in force."""
+        if not stops or words == self.instruction:
             return None
         return Verdict(CANCELED, f"told to stop: '{words}'")
 
