@@ -223,6 +223,9 @@ def test_a_refusal_holds_and_gives_its_reason():
     work.offer = Offer(chunk(PANDA, np.zeros((0, 4)), refusal="no cube"), "go", 8)
     assert work.take()
     assert work.tick(TICK) is not None and work.state == "holding" and work.detail == "the policy refuses: no cube"
+    work.fail("late")
+    work.offer = Offer(chunk(PANDA, np.zeros((0, 4)), TICK, refusal="no ball"), "go", 9)
+    assert work.take() and work.state == "holding" and work.detail == "the policy refuses: no ball"
 
 
 def test_a_long_gap_begins_anew_from_the_measured_state():

@@ -32,6 +32,12 @@ def test_it_is_the_least_distance_that_counts(distance, ends):
     assert run(Progress(5.0, 0.01), distance) == ends
 
 
+def test_what_was_as_good_as_done_and_is_not_any_more():
+    progress = Progress(5.0, 0.01)
+    assert run(progress, lambda t: (0.5, 0.001, 0.009)[t] if t < 3 else 0.4) == 8
+    assert progress.add(16 * S, 0.4).startswith("no nearer than 0.001 m")
+
+
 def test_without_patience_it_never_ends():
     assert run(Progress(0.0), lambda t: 0.5) is None
 

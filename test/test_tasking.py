@@ -206,6 +206,7 @@ def test_words_that_mean_stop_are_done_when_the_control_node_holds():
 def test_a_hold_of_before_or_of_other_words_is_not_ours():
     bench = StopBench()
     bench.hold()
+    bench.policy(instruction="halt")
     bench.begin()
     assert bench.execution.wanted == "halt" and bench.check(alive=False) is None, "nothing was heard since"
     bench.hold("freeze")
