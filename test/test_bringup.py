@@ -50,6 +50,10 @@ def test_values_reach_the_nodes_that_need_them():
     assert nodes["policy_node"].parameters["policy"] == "hold" and nodes["policy_node"].parameters["lockstep"] is True
     assert nodes["control_node"].parameters["factor"] == 1.0, "lockstep has no speed"
     assert by_name(sim_system(factor=2.0))["control_node"].parameters["factor"] == 2.0
+    nodes = by_name(robot_system(stop_words="mine.yaml", stall_time="0.5", no_progress_time="9"))
+    assert nodes["control_node"].parameters["stop_words"] == nodes["task_node"].parameters["stop_words"] == "mine.yaml"
+    assert nodes["control_node"].parameters["stall_time"] == 0.5
+    assert nodes["task_node"].parameters["no_progress_time"] == 9.0
 
 
 def test_namespaces_and_remappings():

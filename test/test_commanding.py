@@ -153,12 +153,97 @@ def test_stop_latches_and_a_release_alone_moves_nothing():
     assert work.take() and work.tick(4 * TICK) != held
 
 
+def test_a_stop_gives_its_own_reason_whatever_else_is_refused():
+    work = bench()
+    work.tick(0)
+    work.stop(True)
+    work.refuse(ActionError("spec", "of another robot"))
+    assert work.state == "stopped" and "vla/stop is latched" in work.detail
+
+
+def test_words_that_mean_stop_hold_whatever_the_policy_answers():
+    work = bench()
+    work._means_stop = lambda words: words == "halt!"
+    moved = work.tick(0)
+    work.instruct("halt!")
+    assert (work.state, work.detail) == ("held", "told to stop: 'halt!'")
+    work.offer = Offer(chunk(PANDA, UP, TICK), "halt!", 8)
+    assert not work.take() and work.tick(TICK) == moved == work.tick(2 * TICK)
+    work.instruct("")
+    assert work.held and work.state == "holding", "what was taken back has stopped all the same"
+    work.instruct("go")
+    work.offer = Offer(chunk(PANDA, UP, 2 * TICK), "go", 9)
+    assert not work.held and work.take() and work.tick(3 * TICK) != moved
+
+
+def drive(work, seconds, follow=0.0, start=0):
+    """Chunk after chunk, with joints that go this share of the way to their targets each tick; states by tick."""
+    states, q = [], joint_state(work.profile).positions
+    for i in range(round(seconds * 60)):
+        now = start + i * TICK
+        work.joints(replace(joint_state(work.profile, now), positions=dict(q)))
+        if i % 24 == 0:
+            work.offer = Offer(chunk(work.profile, UP, now), "go", i)
+            work.take()
+        command = work.tick(now)
+        q = {n: p + follow * (command.positions.get(n, p) - p) for n, p in q.items()}
+        states.append(work.state)
+    return states
+
+
+@pytest.mark.parametrize("follow, stalls", [(0.0, True), (0.3, False)])
+def test_joints_that_do_not_follow_are_a_stall(follow, stalls):
+    work = Commanding(PANDA, 500 * MS, 400 * MS, stall_time=1.0)
+    work.joints(joint_state(PANDA))
+    work.instruct("go")
+    states = drive(work, 3.0, follow)
+    assert ("stalled" in states) == stalls and (states[-1] == "stalled") == stalls
+    assert ("told to move for" in work.detail) == stalls
+    work.instruct("something else")
+    assert work.state != "stalled", "other words begin anew"
+
+
+def test_nothing_stalls_when_it_is_switched_off():
+    work = Commanding(PANDA, 500 * MS, 400 * MS)
+    work.joints(joint_state(PANDA))
+    work.instruct("go")
+    assert "stalled" not in drive(work, 3.0)
+
+
+@pytest.mark.parametrize("end", [lambda work: work.stop(True), lambda work: work.fail("joint states are old"),
+                                 lambda work: work.joints(joint_state(PANDA, 10**11))])
+def test_what_ends_a_motion_ends_its_stall(end):
+    work = Commanding(PANDA, 500 * MS, 400 * MS, stall_time=1.0)
+    work.joints(joint_state(PANDA))
+    work.instruct("go")
+    assert drive(work, 3.0)[-1] == "stalled"
+    end(work)
+    assert work.state != "stalled" and "told to move" not in work.detail
+
+
+def test_a_fault_that_comes_back_with_every_chunk_stands():
+    work = bench()
+    states = set()
+    for second in range(1, 5):
+        work.joints(joint_state(PANDA, second * 10**9))
+        work.offer = Offer(chunk(PANDA, UP, second * 10**9), "go", second)
+        work.take()
+        states.add(work.state if second > 1 else "failed")
+        work.tick(second * 10**9 + 900 * MS)
+        states.add(work.state)
+        work._max_gap = 10**10
+    assert states == {"failed"} and work.detail.startswith("late: ")
+
+
 def test_a_refusal_holds_and_gives_its_reason():
     work = bench()
     work.tick(0)
     work.offer = Offer(chunk(PANDA, np.zeros((0, 4)), refusal="no cube"), "go", 8)
     assert work.take()
     assert work.tick(TICK) is not None and work.state == "holding" and work.detail == "the policy refuses: no cube"
+    work.fail("late")
+    work.offer = Offer(chunk(PANDA, np.zeros((0, 4)), TICK, refusal="no ball"), "go", 9)
+    assert work.take() and work.state == "holding" and work.detail == "the policy refuses: no ball"
 
 
 def test_a_long_gap_begins_anew_from_the_measured_state():

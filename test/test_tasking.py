@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from vla_ros.nodes.progress import Progress
 from vla_ros.nodes.tasking import Board, Execution, Report, TaskReport
 
 S = 10**9
@@ -12,11 +13,11 @@ S = 10**9
 class Bench:
     """A board of nodes that are well, and an execution on it. Steady time and ROS time run together from 100 s."""
 
-    def __init__(self, words="go", limit=10.0):
+    def __init__(self, words="go", limit=10.0, patience=0.0):
         self.board, self.clock = Board(), 100.0
         self.policy(instruction="")
         self.control(instruction="")
-        self.execution = Execution(words, limit, 5.0, self.board, self.ros, self.clock)
+        self.execution = Execution(words, limit, 5.0, self.board, self.ros, self.clock, Progress(patience))
 
     @property
     def ros(self):
@@ -141,6 +142,86 @@ def test_stopped_at_once_and_failed_after_a_moment():
     assert bench.check() is None
     verdict = bench.check(1.1)
     assert verdict.outcome == "halted" and "policy node: out of memory" in verdict.message
+
+
+@pytest.mark.parametrize("reason", ["late: the chunk came 0.90 s after its observation",
+                                    "joint states are 0.310 s old", "finite: command is not finite"])
+def test_a_halt_carries_the_control_nodes_reason(reason):
+    bench = Bench().started()
+    bench.control("failed", detail=reason)
+    assert bench.check() is None
+    verdict = bench.check(1.1)
+    assert (verdict.outcome, verdict.message) == ("halted", f"control node: {reason}")
+
+
+def test_stalled_at_once_and_only_about_these_words():
+    bench = Bench().started()
+    bench.control("stalled", instruction="other words", detail="no joint moves")
+    assert bench.check() is None
+    bench.control("stalled", detail="no joint moves")
+    verdict = bench.check()
+    assert (verdict.outcome, verdict.message) == ("stalled", "no joint moves")
+
+
+def test_no_progress_by_the_tasks_own_stamps():
+    bench = Bench(patience=3.0).started()
+    for seconds, distance in ((0.5, 0.4), (2.0, 0.3), (2.9, 0.5)):
+        bench.clock += seconds
+        assert bench.task(distance=distance) is None
+    bench.clock += 0.2
+    assert bench.task(distance=0.1, instruction="other words") is None and bench.check() is None
+    verdict = bench.task(distance=0.5)
+    assert verdict.outcome == "no progress" and "no nearer than 0.300 m for 3 s" in verdict.message
+    assert bench.task(distance=0.0, success=True).outcome == "succeeded", "what is done has made it"
+
+
+class StopBench(Bench):
+    """Words that mean stop."""
+
+    def __init__(self):
+        super().__init__("halt")
+        self.begin()
+
+    def begin(self):
+        self.clock += 1
+        self.execution = Execution("halt", 10.0, 5.0, self.board, self.ros, self.clock, stops=True)
+
+    def hold(self, instruction="halt"):
+        self.control("held", instruction, f"told to stop: '{instruction}'")
+
+
+def test_words_that_mean_stop_are_done_when_the_control_node_holds():
+    bench = StopBench()
+    assert bench.execution.wanted == "halt"
+    bench.clock += 4.9
+    assert bench.check(alive=False) is None, "the policy node is silent"
+    assert bench.chunk("halt", refusal="no such thing") is None, "it need not understand"
+    bench.hold()
+    verdict = bench.check(alive=False)
+    assert (verdict.outcome, verdict.message) == ("succeeded", "told to stop: 'halt'")
+    bench.control("stopped", "", "vla/stop is latched")
+    assert bench.check().outcome == "succeeded", "it does not move either"
+
+
+def test_a_hold_of_before_or_of_other_words_is_not_ours():
+    bench = StopBench()
+    bench.hold()
+    bench.policy(instruction="halt")
+    bench.begin()
+    assert bench.execution.wanted == "halt" and bench.check(alive=False) is None, "nothing was heard since"
+    bench.hold("freeze")
+    assert bench.check() is None
+    verdict = bench.check(5.1)
+    assert (verdict.outcome, verdict.message) == ("halted", "the control node has not said within 5 s that it holds")
+
+
+def test_whoever_says_stop_ends_the_goal_also_before_its_words_are_in_force():
+    bench = Bench()
+    assert bench.execution.told("go", False) is None and bench.execution.told("", False) is None
+    assert bench.execution.told("touch the ball", False) is None, "the nodes say whether these came into force"
+    verdict = bench.execution.told("stop", True)
+    assert (verdict.outcome, verdict.message) == ("canceled", "told to stop: 'stop'")
+    assert StopBench().execution.told("halt", True) is None
 
 
 @pytest.mark.parametrize("name", ["policy", "control", "task"])

@@ -102,6 +102,13 @@ FILTER = Argument("instruction_filter", "",
 NAMESPACE = Argument("namespace", "", "namespace of the nodes and their topics")
 REMAP = Argument("remap", "", "topics under other names: FROM:=TO, several separated by blanks")
 TIME_LIMIT = Argument("time_limit", 30.0, "[s] ROS time, of an instruction that is given without a limit")
+STOP_WORDS = Argument("stop_words", "", "YAML file of the words that stop the robot without the policy; empty: the "
+                      "shipped one; none: none")
+STALL_TIME = Argument("stall_time", 3.0, "[s] ROS time that the joints may rest while they are told to move, before an "
+                      "instruction ends as stalled; 0: for ever")
+NO_PROGRESS_TIME = Argument("no_progress_time", 20.0, "[s] ROS time, after which an instruction ends when the distance "
+                            "left is known and has not become less; 0: never")
+OUTCOMES = (STOP_WORDS, STALL_TIME, NO_PROGRESS_TIME)
 EXECUTE_STEPS = Argument("execute_steps", 4, "action steps of a chunk that are executed before a newer one takes over")
 SIM_ARGUMENTS = (
     ROBOT, POLICY,
@@ -114,14 +121,14 @@ SIM_ARGUMENTS = (
     EXECUTE_STEPS,
     Argument("camera_rate", 0.0, "[Hz] simulated, of camera images in real time; 0: the policy's rate"),
     Argument("overview", False, "also publish camera/overview/image_raw, a view for people"),
-    FILTER, TIME_LIMIT, NAMESPACE, REMAP,
+    FILTER, TIME_LIMIT, *OUTCOMES, NAMESPACE, REMAP,
 )
 ROBOT_ARGUMENTS = (
     ROBOT, POLICY,
     EXECUTE_STEPS,
     Argument("compressed", False, "camera images come on image_raw/compressed (jpeg or png)"),
     Argument("use_sim_time", False, "time comes from /clock: for a robot in another simulator, or from a bag"),
-    FILTER, TIME_LIMIT, NAMESPACE, REMAP,
+    FILTER, TIME_LIMIT, *OUTCOMES, NAMESPACE, REMAP,
 )
 
 
@@ -154,9 +161,12 @@ def command_path(a: dict, shared: dict, control: dict) -> tuple[Process, ...]:
     """The nodes from observation to command: policy, control, task."""
     robot = {"robot": a["robot"]}
     policy = robot | {"policy": a["policy"], "instruction_filter": a["instruction_filter"]}
+    stops = {"stop_words": a["stop_words"]}
+    control = robot | stops | {"stall_time": a["stall_time"]} | control
+    task = stops | {"time_limit": a["time_limit"], "no_progress_time": a["no_progress_time"]}
     return (Process("policy_node", policy | shared, ("topic", "vla/policy_status")),
-            Process("control_node", robot | control | shared, ("topic", "vla/control_status")),
-            Process("task_node", {"time_limit": a["time_limit"]} | shared, ("action", "vla/execute")))
+            Process("control_node", control | shared, ("topic", "vla/control_status")),
+            Process("task_node", task | shared, ("action", "vla/execute")))
 
 
 def system(name: str, processes: tuple[Process, ...], a: dict) -> SystemDescription:

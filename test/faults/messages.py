@@ -1,8 +1,8 @@
 """Fuzzed messages on every input of every node: `python test/faults/messages.py --n 100000`.
 
 Each node is the real one; each message goes through its wire format before the node's own callback gets it. Half of the
-messages are well formed but for a few fields, half are noise; now and then comes a whole good set, so that the arm moves
-in between. Nothing may raise, and no command may leave the limits.
+messages are well formed but for a few fields, half are noise; now and then comes a whole good set, so that the arm
+moves in between. Nothing may raise, and no command may leave the limits.
 One line an input, and one line of JSON at the end; exit code 1 when a callback raised or a command was out of bounds.
 """
 

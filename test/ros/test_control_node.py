@@ -127,13 +127,13 @@ def test_nan_in_the_middle_changes_nothing(bench):
 
 def test_other_words_hold_and_a_late_answer_to_the_words_before_moves_nothing(bench):
     robot = Robot(bench).moving()
-    robot.say("stay")
+    robot.say("wave")
     robot.until_status("state", ControlStatus.HOLDING)
     before = len(robot.commands)
     robot.offer(instruction="go")
     robot.some_statuses()
     assert len(set(heights(robot.commands[before:]))) == 1
-    robot.offer(instruction="stay")
+    robot.offer(instruction="wave")
     robot.until_status("state", ControlStatus.EXECUTING)
 
 
@@ -184,6 +184,12 @@ def test_joint_states_that_stop_end_the_motion(bench):
     robot.offer(np.tile(MOVES["panda"], (10, 1)))
     status = robot.until_status("state", ControlStatus.FAILED, meanwhile=lambda: None)
     assert "s old, at most 0.2 s" in status.detail
+    robot.some_statuses(meanwhile=lambda: None)
+    held, before = heights(robot.commands[-1:]), len(robot.statuses)
+    robot.offer(np.tile(MOVES["panda"], (10, 1)))
+    robot.some_statuses(meanwhile=lambda: None)
+    assert heights(robot.commands[-1:]) == held, "a chunk that comes all the same moves nothing"
+    assert {status.state for status in robot.statuses[before:]} == {ControlStatus.FAILED}
 
 
 def profile_file(folder: Path, interface: str) -> Path:

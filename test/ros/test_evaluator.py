@@ -35,7 +35,7 @@ class Recorded(OraclePolicy):
         return chunk
 
 
-@pytest.mark.parametrize("task,seed", [("pick", 3), ("drive", 1)])
+@pytest.mark.parametrize("task,seed", [("pick", 3), ("drive", 1), ("stop", 0)])
 def test_a_recorded_episode_ends_alike_on_both_paths(tmp_path, task, seed):
     profile = load_profile(get_task(task).robot)
     world = BulletWorld(profile, cameras=())

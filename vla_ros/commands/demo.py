@@ -112,14 +112,14 @@ class Show:
         client.spin_until(lambda: False, AFTER, check)
         line.end()
         won = task.success if plan.judged else None
-        self.success = won is not None and self.result.outcome == "succeeded"
-        self.seconds = won.elapsed if self.success else self.result.duration
+        self.success = self.result.outcome == "succeeded"  # without a predicate: of words that mean stop
+        self.seconds = won.elapsed if self.success and won else self.result.duration
         self.film = film
 
     @property
     def ending(self) -> str:
         if self.success:
-            return f"success after {self.seconds:.2f} s, by the task's own predicate"
+            return f"success after {self.seconds:.2f} s: {self.result.message}"
         if not self.plan.judged and self.result.outcome in ("succeeded", "timed out"):
             return f"it moved for {self.seconds:.1f} s; nothing can judge whether it did '{self.words}'"
         return f"{self.result.outcome}: {self.result.message}"

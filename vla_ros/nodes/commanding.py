@@ -1,7 +1,8 @@
 """What the control node does between its topics: a Controller, and what is in force. No ROS, no clock, no thread.
 
 A chunk is executed only when it answers the instruction in force, so that the last answer to the words before moves
-nothing. A chunk that comes ahead of its instruction waits for it: they travel on different topics.
+nothing. A chunk that comes ahead of its instruction waits for it: they travel on different topics. An instruction that
+means stop is obeyed here: no answer to it is executed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 
 from vla_ros.control import Controller, Tick
 from vla_ros.errors import ActionError
-from vla_ros.nodes.states import EXECUTING, FAILED, HOLDING, IDLE, STOPPED
+from vla_ros.nodes.stalling import Stalling
+from vla_ros.nodes.states import EXECUTING, FAILED, HELD, HOLDING, IDLE, STALLED, STOPPED
 from vla_ros.nodes.statistics import Window
 from vla_ros.profile import RobotProfile
 from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
@@ -35,11 +37,16 @@ class Commanding:
     execute: [ns] of a chunk that are executed before a newer one takes over. A chunk begins where the robot was when
     it was observed; taking each at once chases the delay in between, and the robot swings.
     insist: commands of rest that are sent before silence; None: no silence, as where each joint state is answered.
+    stall_time: [s] that the joints may rest while they are told to move, before it is said; 0: for ever.
+    means_stop: whether an instruction means stop.
     """
 
-    def __init__(self, profile: RobotProfile, max_gap: int, execute: int = 0, insist: int | None = None):
+    def __init__(self, profile: RobotProfile, max_gap: int, execute: int = 0, insist: int | None = None,
+                 stall_time: float = 0.0, means_stop: Callable[[str], bool] = lambda words: False):
         self.profile, self.controller = profile, Controller(profile)
+        self.stalling, self._means_stop = Stalling(profile, stall_time), means_stop
         self.instruction, self.stopped, self.fault = "", False, ""
+        self.held = False  # the last words that were not empty mean stop
         self.offer: Offer | None = None  # the newest chunk, in force or waiting for its instruction
         self.accepted: Offer | None = None  # the chunk that the controller took last
         self.moved = Tick(None, None)
@@ -56,19 +63,26 @@ class Commanding:
         if words == self.instruction or self.stopped:
             return
         self.instruction, self.fault = words, ""
-        self.controller.halt()
+        self.held = self._means_stop(words) if words else self.held
+        self._halt()
 
     def stop(self, latch: bool) -> None:
         """True: hold, whatever comes. False: released; only a new instruction moves again."""
         if latch:
             self.instruction, self.fault = "", ""
-            self.controller.halt()
+            self._halt()
         self.stopped = latch
+
+    def _halt(self) -> None:
+        """Ends the motion: what follows is a hold."""
+        self.controller.halt()
+        self.stalling.forget()
 
     def joints(self, joints: JointState) -> None:
         last = self.controller.current
         if last is not None and abs(joints.stamp - last.stamp) > self._max_gap:
             self.controller.reset()
+            self.stalling.forget()
             self.accepted, self.moved, self.fault = None, Tick(None, None), ""
         self.controller.observe(joints)
 
@@ -82,7 +96,9 @@ class Commanding:
     def take(self) -> bool:
         """Gives the newest chunk to the controller, once, if it answers the instruction in force."""
         offer = self.offer
-        if offer is None or self.stopped or not self.instruction or offer.instruction != self.instruction:
+        if offer is None or self.stopped or self.held:
+            return False
+        if offer.instruction != self.instruction or not self.instruction:
             return False
         if self._early(offer.chunk):
             return False
@@ -92,7 +108,9 @@ class Commanding:
         except ActionError as error:
             self.refuse(error)
             return False
-        self.accepted, self.fault, self._answered = offer, "", False
+        self.accepted, self._answered = offer, False
+        if offer.chunk.refusal:
+            self.fault = ""
         return True
 
     def _early(self, chunk: ActionChunk) -> bool:
@@ -120,10 +138,16 @@ class Commanding:
         if moved.command is None or self._insist is not None and self._rested > self._insist:
             return None
         self.commands += 1
-        if moved.step is not None and not self._answered:
-            self._answered = True
-            self.latency.add((now - moved.step.chunk.stamp) / 1e9)
+        if moved.step is not None:
+            self._executed(now, moved)
         return self._for_interface(moved.command, before)
+
+    def _executed(self, now: int, moved: Tick) -> None:
+        """A fault is over when a chunk that came after it moves the robot, not when it comes: it may fail too."""
+        self.stalling.add(now, moved.command, self.controller.current)
+        if not self._answered:
+            self._answered, self.fault = True, ""
+            self.latency.add((now - moved.step.chunk.stamp) / 1e9)
 
     def _untimely(self, now: int) -> None:
         """Says why a chunk of which nothing was executed is not: its moments are not those of the clock here."""
@@ -138,9 +162,9 @@ class Commanding:
                       f"read the same one?")
 
     def fail(self, fault: str) -> None:
-        """Holds, because of a fault, until a chunk is accepted."""
+        """Holds, because of a fault, until a chunk moves the robot."""
         self.fault, self.moved = fault, Tick(self.moved.command, None)
-        self.controller.halt()
+        self._halt()
 
     def _for_interface(self, command: Command, before: Command | None) -> Command:
         """A velocity interface gets the difference of two targets over the control period [/s]."""
@@ -165,6 +189,10 @@ class Commanding:
     def state(self) -> str:
         if self.stopped:
             return STOPPED
+        if self.held and self.instruction:
+            return HELD
+        if self.stalling.reason:
+            return STALLED
         if self.moved.step is not None:
             return EXECUTING
         if self.fault:
@@ -174,8 +202,12 @@ class Commanding:
     @property
     def detail(self) -> str:
         """The reason of the state, for people."""
-        if self.fault or self.stopped:
-            return self.fault or "vla/stop is latched; release it, then give an instruction"
+        if self.stopped:
+            return "vla/stop is latched; release it, then give an instruction"
+        if self.held and self.instruction:
+            return f"told to stop: '{self.instruction}'"
+        if self.stalling.reason or self.fault:
+            return self.stalling.reason or self.fault
         if self.accepted is not None and self.accepted.chunk.refusal:
             return f"the policy refuses: {self.accepted.chunk.refusal}"
         return "; ".join(self.moved.interventions)

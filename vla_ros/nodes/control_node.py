@@ -1,7 +1,8 @@
 """control_node: action chunks and joint states in, the robot's commands out, at the control rate.
 
 vla/stop (std_msgs/Bool): true latches and holds; false releases. What was in force before does not come back: after a
-release only a new instruction moves. Without an instruction nothing moves.
+release only a new instruction moves. Without an instruction nothing moves. Words that mean stop hold too, whatever the
+policy answers, until other words come (config/stop_words.yaml).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.running import run
 from vla_ros.nodes.statistics import Window
 from vla_ros.profile import load_profile
+from vla_ros.stop_words import StopWords
 
 PARAMETERS = (
     params.ROBOT,
@@ -30,6 +32,9 @@ PARAMETERS = (
     Parameter("joint_state_gap", 0.5, "[s] without joint states, after which motion begins anew from the measured ones",
               0.01, 60.0),
     Parameter("insist", 0.5, "[s] that commands of rest are sent before silence", 0.0, 60.0),
+    Parameter("stall_time", 3.0, "[s] ROS time that the joints may rest while they are told to move, before the robot "
+              "counts as stalled; 0: for ever", 0.0, 600.0),
+    params.STOP_WORDS,
     params.LOCKSTEP,
     params.EXECUTE_STEPS,
 )
@@ -46,7 +51,8 @@ class ControlNode(Node):
         gap = 1.5 / self.profile.control_rate if self.params.lockstep else self.params.joint_state_gap
         execute = self.params.execute_steps * self.profile.action.period_ns
         insist = None if self.params.lockstep else round(self.params.insist * self.profile.control_rate)
-        self.commanding = Commanding(self.profile, round(gap * 1e9), execute, insist)
+        self.commanding = Commanding(self.profile, round(gap * 1e9), execute, insist, self.params.stall_time,
+                                     StopWords.load(self.params.stop_words).mean)
         self.lockstep = Lockstep(self.commanding, execute, self._publish) if self.params.lockstep else None
         self.periods, self._last, self.overruns = Window(600), None, 0
         self._lock, self._closing = threading.Lock(), threading.Event()
@@ -114,10 +120,11 @@ class ControlNode(Node):
     def _on_policy(self, message: PolicyStatus) -> None:
         """Words that reached the policy node alone count here too: `ros2 topic pub --once` waits for one reader only.
 
-        Only a change does, so that a control node that was restarted does not go on with words from before.
+        Only a change does, so that a control node that was restarted does not go on with words from before. And after
+        words that mean stop none does: a policy node that was busy reports late what it was told before them.
         """
         before, self._policy_words = self._policy_words, message.instruction
-        if before is not None and message.instruction not in ("", before):
+        if before is not None and message.instruction not in ("", before) and not self.commanding.held:
             self._instruct(message.instruction)
 
     def _instruct(self, words: str) -> None:
@@ -153,8 +160,9 @@ class ControlNode(Node):
 
     def _check_joints(self, now: int) -> None:
         """Old joint states end a motion: what they say is not where the robot is."""
-        current, limit = self.commanding.controller.current, self.profile.max_observation_age
-        if self.commanding.moved.step is not None and (now - current.stamp) / 1e9 > limit:
+        controller, limit = self.commanding.controller, self.profile.max_observation_age
+        current = controller.current
+        if controller.scheduler.at(now) is not None and (now - current.stamp) / 1e9 > limit:
             self.commanding.fail(f"joint states are {(now - current.stamp) / 1e9:.3f} s old, at most {limit} s")
 
     def _publish(self, command, stamp: int) -> None:

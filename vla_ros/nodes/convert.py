@@ -35,10 +35,12 @@ POLICY_STATES = {states.WAITING: PolicyStatus.WAITING, states.RUNNING: PolicySta
                  states.FAILED: PolicyStatus.FAILED}
 CONTROL_STATES = {states.IDLE: ControlStatus.IDLE, states.EXECUTING: ControlStatus.EXECUTING,
                   states.HOLDING: ControlStatus.HOLDING, states.STOPPED: ControlStatus.STOPPED,
-                  states.FAILED: ControlStatus.FAILED}
+                  states.FAILED: ControlStatus.FAILED, states.STALLED: ControlStatus.STALLED,
+                  states.HELD: ControlStatus.HELD}
 OUTCOMES = {states.SUCCEEDED: ExecuteInstruction.Result.SUCCEEDED, states.REFUSED: ExecuteInstruction.Result.REFUSED,
             states.TIMED_OUT: ExecuteInstruction.Result.TIMED_OUT, states.CANCELED: ExecuteInstruction.Result.CANCELED,
-            states.HALTED: ExecuteInstruction.Result.HALTED}
+            states.HALTED: ExecuteInstruction.Result.HALTED, states.STALLED: ExecuteInstruction.Result.STALLED,
+            states.NO_PROGRESS: ExecuteInstruction.Result.NO_PROGRESS}
 MAX_WORDS = 1000  # characters of an instruction
 
 

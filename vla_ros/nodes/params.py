@@ -35,6 +35,8 @@ class Parameter:
 
 ROBOT = Parameter("robot", "panda", "robot profile: a shipped name (panda, husky) or a YAML file")
 LOCKSTEP = Parameter("lockstep", False, "the simulated clock waits for this node: every message counts, none is late")
+STOP_WORDS = Parameter("stop_words", "", "YAML file of the words that stop the robot without the policy; empty: the "
+                       "shipped one; none: none")
 EXECUTE_STEPS = Parameter("execute_steps", 4, "action steps of a chunk that are executed before a newer one takes "
                           "over; in lockstep also those between two observations", 1, 1000)
 

@@ -4,7 +4,9 @@
 WAITING, RUNNING, REFUSED, STALE = "waiting", "running", "refused", "stale"
 # vla/control_status
 IDLE, EXECUTING, HOLDING, STOPPED = "idle", "executing", "holding", "stopped"
+STALLED, HELD = "stalled", "held"
 # both
 FAILED = "failed"
 # the outcome of vla/execute
-SUCCEEDED, TIMED_OUT, CANCELED, HALTED = "succeeded", "timed out", "canceled", "halted"  # and REFUSED
+SUCCEEDED, TIMED_OUT, CANCELED, HALTED = "succeeded", "timed out", "canceled", "halted"
+NO_PROGRESS = "no progress"  # and REFUSED, STALLED

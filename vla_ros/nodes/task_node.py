@@ -21,13 +21,19 @@ from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus, TaskState
 from vla_ros.nodes import convert, params, qos
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics
 from vla_ros.nodes.params import Parameter
+from vla_ros.nodes.progress import Progress
 from vla_ros.nodes.running import run
 from vla_ros.nodes.states import CANCELED, SUCCEEDED
 from vla_ros.nodes.tasking import Board, Execution, Report, TaskReport, Verdict
+from vla_ros.stop_words import StopWords
 
 PARAMETERS = (
     Parameter("time_limit", 30.0, "[s] ROS time, of a goal that gives none", 0.1, 86400.0),
     Parameter("silence_limit", 5.0, "[s] wall time, after which a silent node ends the execution", 0.5, 600.0),
+    Parameter("no_progress_time", 20.0, "[s] ROS time, after which a known distance that has not become less ends the "
+              "execution; 0: never", 0.0, 86400.0),
+    Parameter("no_progress_distance", 0.01, "[m] by which the distance is to become less in that time", 0.0, 10.0),
+    params.STOP_WORDS,
     params.LOCKSTEP,
 )
 CHECK, FEEDBACK = 0.05, 0.2  # [s]
@@ -64,12 +70,14 @@ class TaskNode(Node):
         super().__init__("task_node")
         self.params = params.declare(self, PARAMETERS)
         self.board, self.outcomes = Board(), dict.fromkeys(convert.OUTCOMES, 0)
+        self.stops = StopWords.load(self.params.stop_words)
         self.goal = self.execution = self.ending = self.next_goal = None
         self._said: tuple[str, float] = ("", 0.0)
         self._instruction = self.create_publisher(String, "vla/instruction", qos.REQUEST)
         self.create_subscription(PolicyStatus, "vla/policy_status", self._on_policy, qos.STATUS)
         self.create_subscription(ControlStatus, "vla/control_status", self._on_control, qos.STATUS)
         self.create_subscription(ActionChunk, "vla/action_chunk", self._on_chunk, qos.stream(self.params.lockstep))
+        self.create_subscription(String, "vla/instruction", self._on_instruction, qos.REQUEST)
         self.create_subscription(TaskState, "sim/task_state", self._on_task, qos.EVERY_TICK)
         self.create_timer(CHECK, self._check, clock=STEADY)
         self.create_timer(FEEDBACK, self._feedback, clock=STEADY)
@@ -106,6 +114,15 @@ class TaskNode(Node):
         if self.execution is not None and self.ending is None:
             self._settle(self.execution.task(self.board.task))
 
+    def _on_instruction(self, message: String) -> None:
+        """Whoever else says stop ends the goal: its own words may not have been taken yet, and would be given again."""
+        try:
+            words = convert.words(message.data)
+        except ObservationError:
+            return  # the control node says what is wrong with them
+        if self.execution is not None:
+            self._settle(self.execution.told(words, self.stops.mean(words)))
+
     # The goal
 
     def _on_goal(self, request: ExecuteInstruction.Goal) -> GoalResponse:
@@ -133,8 +150,9 @@ class TaskNode(Node):
 
     def _begin(self, goal) -> None:
         self.goal, limit = goal, goal.request.time_limit or self.params.time_limit
-        self.execution = Execution(convert.words(goal.request.instruction), limit, self.params.silence_limit,
-                                   self.board, self.now(), time.monotonic())
+        words, p = convert.words(goal.request.instruction), self.params
+        self.execution = Execution(words, limit, p.silence_limit, self.board, self.now(), time.monotonic(),
+                                   Progress(p.no_progress_time, p.no_progress_distance), self.stops.mean(words))
         self.get_logger().info(f"goal: '{self.execution.instruction}' within {limit:g} s")
         self._check()
 

@@ -8,7 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vla_ros.nodes.states import CANCELED, EXECUTING, FAILED, HALTED, REFUSED, STOPPED, SUCCEEDED, TIMED_OUT
+from vla_ros.nodes.progress import Progress
+from vla_ros.nodes.states import (
+    CANCELED,
+    EXECUTING,
+    FAILED,
+    HALTED,
+    HELD,
+    NO_PROGRESS,
+    REFUSED,
+    STALLED,
+    STOPPED,
+    SUCCEEDED,
+    TIMED_OUT,
+)
 from vla_ros.nodes.statistics import Stages
 
 POLICY, CONTROL, SIMULATION = "policy node", "control node", "simulation"
@@ -67,18 +80,21 @@ class Execution:
 
     time_limit: [s] ROS time from the first observation that was answered, and as long before that one.
     silence: [s] steady that a node may stay silent, or take to put the instruction in force.
+    way: judges the distance left, where a simulated task knows it.
+    stops: the instruction means stop: done when the control node holds, whatever the policy node does or does not.
     """
 
-    def __init__(self, instruction: str, time_limit: float, silence: float, board: Board, ros_now: int, now: float):
+    def __init__(self, instruction: str, time_limit: float, silence: float, board: Board, ros_now: int, now: float,
+                 way: Progress | None = None, stops: bool = False):
         self.instruction, self.time_limit, self.silence, self.board = instruction, time_limit, silence, board
+        self.way, self.stops = way or Progress(), stops
         self.accepted, self.begun = ros_now, now
         self.running = False  # both nodes have the words in force
-        self.cleared = not board.holds(instruction)  # what stands on the board is not of an execution before
+        self.cleared = stops or not board.holds(instruction)  # what stands on the board is not of an execution before
         self.first: int | None = None  # [ns] stamp of the first observation that was answered
         self.first_chunk, self.latency, self.text = 0.0, 0.0, ""  # [s] steady, [s] ROS, words
         self.chunks = 0
         self.stages = Stages(1000)
-        self.initial: float | None = None  # [m] distance at the beginning
         self._troubled: float | None = None  # [s] steady, since when
 
     @property
@@ -88,8 +104,11 @@ class Execution:
 
     def chunk(self, instruction: str, stamp: int, refusal: str, text: str, timings: Mapping[str, float],
               now: float) -> Verdict | None:
-        """A chunk that the policy node published."""
-        if instruction != self.instruction or not self.cleared:
+        """A chunk that the policy node published.
+
+        No policy says yet that it is done. One that does would say so in a field of ActionChunk, and end it here.
+        """
+        if instruction != self.instruction or not self.cleared or self.stops:
             return None
         if refusal:
             return Verdict(REFUSED, refusal)
@@ -103,22 +122,40 @@ class Execution:
         """The simulated task's state: its predicate decides, when its words are those being executed."""
         if self.first is None or report.stamp <= self.first or report.instruction != self.instruction:
             return None
-        if self.initial is None:
-            self.initial = report.distance
+        lacking = self.way.add(report.stamp, report.distance)
         late = report.stamp - self.first > round(self.time_limit * 1e9)
         if report.success and not late:
             return Verdict(SUCCEEDED, "done, by the task's own predicate")
-        return self._timed_out() if late else None
+        if late:
+            return self._timed_out()
+        return Verdict(NO_PROGRESS, lacking) if lacking else None
 
     def check(self, ros_now: int, now: float) -> Verdict | None:
         """What follows from the board and the clocks; called often."""
-        board = self.board
-        silent = board.silent(now, self.silence)
+        if self.stops:
+            return self._stop(now)
+        silent = self.board.silent(now, self.silence)
         if silent:
             return Verdict(HALTED, f"nothing heard from the {silent} for {self.silence:g} s")
         if not self.running:
             return self._start(now)
         return self._disturbed(now) or self._late(ros_now)
+
+    def _stop(self, now: float) -> Verdict | None:
+        control = self.board.control
+        if control is not None and control.arrival >= self.begun:
+            if control.state == STOPPED or (control.state == HELD and control.instruction == self.instruction):
+                return Verdict(SUCCEEDED, control.detail)
+        if now - self.begun > self.silence:
+            return Verdict(HALTED, f"the {CONTROL} has not said within {self.silence:g} s that it holds")
+        return None
+
+    def told(self, words: str, stops: bool) -> Verdict | None:
+        """Words that somebody gives meanwhile. Those that mean stop end this at once: they must not be overwritten by
+        its own, which are repeated until both nodes have them; others show on the board when they are in force."""
+        if not stops or words == self.instruction:
+            return None
+        return Verdict(CANCELED, f"told to stop: '{words}'")
 
     def _start(self, now: float) -> Verdict | None:
         board = self.board
@@ -139,6 +176,8 @@ class Execution:
         policy, control = self.board.policy, self.board.control
         if control.state == STOPPED:
             return Verdict(HALTED, control.detail)
+        if control.state == STALLED and control.instruction == self.instruction:
+            return Verdict(STALLED, control.detail)
         if policy.state == REFUSED and policy.instruction == self.instruction:
             return Verdict(REFUSED, policy.detail)
         verdict = self._trouble(POLICY, policy) or self._trouble(CONTROL, control)
@@ -181,10 +220,7 @@ class Execution:
     @property
     def progress(self) -> float:
         """[0, 1] share of the initial distance that is done."""
-        task = self.board.task
-        if not self.initial or task is None or task.instruction != self.instruction:
-            return 0.0
-        return min(max(1.0 - task.distance / self.initial, 0.0), 1.0)
+        return self.way.share
 
     def elapsed(self, ros_now: int) -> float:
         """[s] ROS time."""
