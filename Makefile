@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
-export SAY PYTEST_ARGS
+export SAY PYTEST_ARGS FAULTS
 
 # The name of the sourced distribution, unless what is sourced is .venv itself; else what .venv was made with; else pypi.
 SOURCED := $(shell [ -z "$$ROS_DISTRO" ] || [ -z "$$AMENT_PREFIX_PATH" ] || $(PYTHON) -c \
@@ -35,7 +35,7 @@ else
     'exec "$(VENV)/lib/vla_ros/vla" "$$@"' > .venv/bin/vla && chmod +x .venv/bin/vla
 endif
 
-.PHONY: setup test demo clean distclean help
+.PHONY: setup test faults demo clean distclean help
 .DELETE_ON_ERROR:
 
 setup: build/.built  ## make everything that is needed, in .venv (the default)
@@ -43,6 +43,9 @@ setup: build/.built  ## make everything that is needed, in .venv (the default)
 test: setup  ## ruff and pytest (PYTEST_ARGS="-k guard")
 	.venv/bin/ruff check .
 	$(RUN) .venv/bin/pytest $$PYTEST_ARGS
+
+faults: setup  ## kill and stop each node while the robot moves, and measure how long it moves on (FAULTS="--n 3"; hours for 50)
+	$(RUN) .venv/bin/python test/faults/inject.py $$FAULTS
 
 demo: setup  ## the robot does what it is told: video, contact sheet and timings in out/demo (SAY="push the blue cube to the left")
 	.venv/bin/vla demo $${SAY:+--say "$$SAY"} --out out/demo

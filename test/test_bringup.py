@@ -21,6 +21,7 @@ from vla_ros.bringup import (
     transports,
 )
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.profile import config_folder
 
 
 def by_name(system):
@@ -34,6 +35,23 @@ def test_a_simulated_system_and_a_real_one():
     for process in sim.processes[1:]:
         assert process.parameters["use_sim_time"] is True and process.parameters["lockstep"] is False
     assert by_name(robot)["policy_node"].parameters["use_sim_time"] is False
+
+
+def test_a_robot_whose_velocity_would_stay_in_force_gets_a_watchdog(tmp_path):
+    file = tmp_path / "panda.yaml"
+    file.write_text((config_folder() / "robots" / "panda.yaml").read_text().replace(
+        "interface: joint_trajectory", "interface: velocity"))
+    for system in (sim_system(robot="husky"), robot_system(robot="husky"), robot_system(robot=str(file))):
+        watchdog = system.processes[-1]
+        assert watchdog.name == "watchdog_node" and not watchdog.restart
+        assert watchdog.parameters["robot"] == by_name(system)["control_node"].parameters["robot"]
+        assert watchdog.parameters["use_sim_time"] == (system.name == "sim")
+    assert "watchdog_node" not in by_name(sim_system(robot="husky", mode="lockstep")), "the world waits"
+
+
+def test_what_is_started_again_when_it_crashes():
+    restarted = {process.name for process in sim_system(robot="husky").processes if process.restart}
+    assert restarted == {"policy_node", "control_node"}
 
 
 def test_how_messages_are_carried_is_the_users_choice_first():
@@ -95,7 +113,7 @@ def test_an_argument_in_the_wrong_type_is_an_error():
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_parameter_is_declared_by_its_node(name):
     pytest.importorskip("vla_ros.msg", reason="interfaces are not built: run `make`", exc_type=ImportError)
-    for process in SYSTEMS[name][0]().processes:
+    for process in SYSTEMS[name][0](robot="husky").processes:
         declared = {p.name: p for p in importlib.import_module(process.module).PARAMETERS} | {"use_sim_time": None}
         assert set(process.parameters) <= set(declared)
         for parameter in filter(None, declared.values()):

@@ -256,6 +256,35 @@ def test_a_long_gap_begins_anew_from_the_measured_state():
     assert work.controller.current.stamp == 5, "also when time jumps back"
 
 
+def test_after_it_stood_still_itself_only_a_new_instruction_moves():
+    work = bench(HUSKY, values=np.tile([0.3, 0.0], (8, 1)))
+    assert work.tick(0).v > 0
+    work.offer = Offer(chunk(HUSKY, np.tile([0.3, 0.0], (8, 1)), TICK), "go", 8)
+    work.forget("stood still")
+    assert work.tick(TICK) is None and (work.state, work.detail, work.instruction) == ("failed", "stood still", "")
+    work.joints(joint_state(HUSKY, TICK))
+    assert not work.take(), "the answer to the words before"
+    work.instruct("go")
+    assert not work.take(), "nor under the same words again"
+    work.offer = Offer(chunk(HUSKY, np.tile([0.3, 0.0], (8, 1)), TICK), "go", 9)
+    assert work.take() and work.tick(TICK).v > 0
+    work.stop(True)
+    work.forget("stood still again")
+    assert work.stopped, "a stop stays latched"
+
+
+def test_what_falls_silent_ends_the_motion_and_bars_the_next_until_it_is_heard():
+    work = bench()
+    held = work.tick(0)
+    work.miss("policy node")
+    assert (work.tick(TICK), work.state, work.detail) == (held, "failed", "nothing heard from the policy node")
+    work.offer = Offer(chunk(PANDA, UP, TICK), "go", 8)
+    work.joints(joint_state(PANDA, TICK))
+    assert not work.take()
+    work.miss("")
+    assert work.take() and work.tick(2 * TICK) != held and work.state == "executing"
+
+
 def test_a_guard_that_raises_holds(monkeypatch):
     work = bench()
     work.tick(0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.paths import data_folder
-from vla_ros.profile import load_profile
+from vla_ros.profile import LASTING, load_profile
 
 PARENT = "VLA_ROS_PARENT"  # environment: process id without which a node does not go on
 TRANSPORTS = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
@@ -33,7 +33,9 @@ class Process:
 
     name:       of the node and of its executable; module: what `python -m` runs.
     parameters, remappings: as ROS 2 understands them.
-    ready:      (kind, name): 'topic' that it publishes on, or 'action' that it serves, once it is ready.
+    ready:      (kind, name): 'topic' that it publishes on, or 'action' that it serves, once it is ready; 'publisher'
+                that it has then, where nothing is published yet.
+    restart:    `vla up` and the launch files start it again when it crashes, instead of ending the system.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Process:
     ready: tuple[str, str]
     remappings: tuple[tuple[str, str], ...] = ()
     namespace: str = ""
+    restart: bool = False
 
     @property
     def module(self) -> str:
@@ -158,19 +161,22 @@ SYSTEMS: dict[str, tuple[Callable[..., SystemDescription], tuple[Argument, ...]]
 
 
 def command_path(a: dict, shared: dict, control: dict) -> tuple[Process, ...]:
-    """The nodes from observation to command: policy, control, task."""
+    """The nodes from observation to command: policy, control, task; and a watchdog where a velocity would stay in
+    force. In lockstep none does: the world waits."""
     robot = {"robot": a["robot"]}
     policy = robot | {"policy": a["policy"], "instruction_filter": a["instruction_filter"]}
     stops = {"stop_words": a["stop_words"]}
     control = robot | stops | {"stall_time": a["stall_time"]} | control
     task = stops | {"time_limit": a["time_limit"], "no_progress_time": a["no_progress_time"]}
-    return (Process("policy_node", policy | shared, ("topic", "vla/policy_status")),
-            Process("control_node", control | shared, ("topic", "vla/control_status")),
-            Process("task_node", task | shared, ("action", "vla/execute")))
+    lasting = load_profile(a["robot"]).command.interface in LASTING and not shared.get("lockstep")
+    watchdog = Process("watchdog_node", robot | {"use_sim_time": shared["use_sim_time"]}, ("publisher", "/diagnostics"))
+    return (Process("policy_node", policy | shared, ("topic", "vla/policy_status"), restart=True),
+            Process("control_node", control | shared, ("topic", "vla/control_status"), restart=True),
+            Process("task_node", task | shared, ("action", "vla/execute")),
+            *((watchdog,) if lasting else ()))
 
 
 def system(name: str, processes: tuple[Process, ...], a: dict) -> SystemDescription:
-    load_profile(a["robot"])  # a misspelt robot is one error here, rather than one from every node
     remappings = tuple(remapping(word) for word in a["remap"].split())
     named = tuple(replace(p, remappings=remappings, namespace=a["namespace"]) for p in processes)
     return SystemDescription(name, named, a["namespace"])

@@ -29,6 +29,7 @@ def require_positive(part, *names: str) -> None:
 
 
 INTERFACES = {"arm": ("joint_trajectory", "position", "velocity"), "base": ("twist",)}
+LASTING = ("velocity", "twist")  # interfaces whose last command moves on, where their controller has no timeout
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
+from vla_ros.action import ExecuteInstruction
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 
 from vla_ros.nodes import control_node, convert, qos
@@ -79,6 +82,18 @@ class Robot:
         self.measure()
         if self.statuses[-1].state == ControlStatus.HOLDING:
             self.offer()
+        self._revive()
+
+    def _revive(self):
+        """On a machine that stands still for half a second the motion ends by itself: it begins again."""
+        self.measure()
+        if self.statuses[-1].state == ControlStatus.FAILED:
+            self.words.publish(String(data="go"))
+            self.offer()
+
+    def holding(self):
+        """After the chunk in force."""
+        return self.until_status("state", ControlStatus.HOLDING, self._revive)
 
 
 def heights(commands):
@@ -104,7 +119,7 @@ def test_nothing_is_published_before_the_first_valid_chunk(bench):
 
 def test_it_moves_at_its_rate_and_holds_when_chunks_stop(bench):
     robot = Robot(bench).moving()
-    status = robot.until_status("state", ControlStatus.HOLDING)
+    status = robot.holding()
     assert status.sequence == 5 and status.commands >= 3
     moved = heights(robot.commands)
     assert len(set(moved)) > 3, "targets changed while the chunk was in force"
@@ -192,6 +207,98 @@ def test_joint_states_that_stop_end_the_motion(bench):
     assert {status.state for status in robot.statuses[before:]} == {ControlStatus.FAILED}
 
 
+def feedback():
+    return ExecuteInstruction.Impl.FeedbackMessage()
+
+
+@pytest.mark.parametrize("name, kind, topic, make", [
+    ("policy node", PolicyStatus, "vla/policy_status", lambda: PolicyStatus(instruction="go")),
+    ("task node", ExecuteInstruction.Impl.FeedbackMessage, "vla/execute/_action/feedback", feedback)])
+def test_nothing_moves_for_a_node_that_has_fallen_silent(bench, name, kind, topic, make):
+    robot = Robot(bench)
+    signs = bench.speak(kind, topic, qos.STATUS)
+
+    def alive():
+        signs.publish(make())
+        robot.measure()
+        if robot.statuses[-1].state != ControlStatus.EXECUTING:
+            robot.offer()
+
+    def dead():
+        robot.measure()
+        if "nothing heard" not in robot.statuses[-1].detail:
+            robot.offer()
+    robot.say("go")
+    robot.until_status("state", ControlStatus.EXECUTING, alive)
+    robot.until_status("detail", f"nothing heard from the {name}", dead)
+    robot.offer()
+    robot.some_statuses()
+    assert robot.statuses[-1].state == ControlStatus.FAILED, "no chunk moves it either"
+    robot.until_status("state", ControlStatus.EXECUTING, alive)
+    robot.until_status("detail", f"nothing heard from the {name}", dead)
+    robot.say("come")
+    robot.bench.until(lambda: robot.statuses[-1].state == ControlStatus.EXECUTING, "motion",
+                      lambda: robot.offer(instruction="come"))
+
+
+def test_a_loop_that_stood_still_ends_its_velocity_and_waits_for_a_new_instruction(bench):
+    robot = Robot(bench, "husky").moving()
+    before = len(robot.commands)
+    with robot.node._lock:  # the loop waits for it, as it would for a process that goes on
+        time.sleep(1.5 * robot.node.params.joint_state_gap)
+    bench.until(lambda: "stood still" in robot.statuses[-1].detail, "the reason")
+    bench.until(lambda: robot.commands[before:] and robot.commands[-1].twist.linear.x == 0.0, "rest")
+    assert robot.statuses[-1].instruction == ""
+    policy = bench.speak(PolicyStatus, "vla/policy_status", qos.STATUS)
+    count = len(robot.commands)
+    for words in ("go", "go"):
+        policy.publish(PolicyStatus(instruction=words))
+        robot.offer()
+        robot.some_statuses()
+    assert len(robot.commands) == count, "the policy goes on, the robot does not"
+    robot.say("go")
+    robot.offer()
+    bench.until(lambda: robot.commands[-1].twist.linear.x > 0, "motion", robot._keep_moving)
+
+
+def test_a_command_of_before_the_process_stood_still_is_not_published(bench, monkeypatch):
+    robot, made = Robot(bench, "husky").moving(), []
+    work = robot.node.commanding
+    tick = work.tick
+
+    def stopped(now):
+        command = tick(now)
+        if not made:
+            made.append(now)
+            time.sleep(1.5 * robot.node.params.joint_state_gap)
+        return command
+    monkeypatch.setattr(work, "tick", stopped)
+    bench.until(lambda: "stood still" in robot.statuses[-1].detail, "the reason")
+    bench.until(lambda: robot.commands[-1].twist.linear.x == 0.0, "rest")
+    assert made[0] not in map(convert.command_stamp, robot.commands)
+
+
+def test_a_velocity_ends_when_joint_states_jump(bench):
+    robot = Robot(bench, "husky").moving()
+    bench.until(lambda: robot.commands[-1].twist.linear.x > 0, "motion", robot.measure)
+    with robot.node._lock:  # so that the loop says nothing between the two
+        current = robot.node.commanding.controller.current
+        robot.joints.publish(convert.joint_message(replace(current, stamp=current.stamp + 10 * 10**9)))
+    bench.until(lambda: robot.node.commanding.controller.current.stamp > current.stamp, "the jump")
+    bench.until(lambda: robot.commands[-1].twist.linear.x == 0.0, "rest")
+    count = len(robot.commands)
+    robot.some_statuses(meanwhile=lambda: None)
+    assert len(robot.commands) == count
+
+
+def test_a_node_whose_loop_has_ended_does_not_claim_to_live(bench, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    robot = Robot(bench)
+    robot.node.commanding.controller = None  # what comes next in the loop is an error that nobody foresaw
+    with pytest.raises(RuntimeError, match="the control loop has ended"):
+        bench.until(lambda: False, "the end")
+
+
 def profile_file(folder: Path, interface: str) -> Path:
     data = yaml.safe_load((config_folder() / "robots" / "panda.yaml").read_text())
     data["command"] = {"interface": interface, "topic": "arm_controller/commands"}
@@ -208,7 +315,7 @@ def test_streamed_arrays(bench, tmp_path, interface):
     assert rows.shape[1] == 9 and np.isfinite(rows).all()
     near_home = np.abs(rows[:, :7] - PANDA.home).max() < 0.2
     assert near_home == (interface == "position"), "targets, or speeds"
-    robot.until_status("state", ControlStatus.HOLDING)
+    robot.holding()
     before = len(robot.commands)
     bench.until(lambda: len(robot.commands) > before + 5, "holding", robot.measure)
     assert (np.array(robot.commands[-1].data) == 0).all() == (interface == "velocity")

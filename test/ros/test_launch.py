@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from test_system import READY, Lines, processes_of
@@ -42,6 +43,37 @@ def test_a_launched_system_runs_and_ends_on_ctrl_c():
     os.killpg(launch.pid, signal.SIGINT)
     assert launch.wait(30.0) == 0, lines.text
     assert processes_of(domain) == [] and "Traceback" not in lines.text
+
+
+def test_a_node_that_crashes_is_started_again_and_another_ends_the_launch():
+    domain = free_domain()
+    launch = subprocess.Popen([ROS2, "launch", launch_file("sim"), "policy:=hold", "world:=mock"],
+                              env=os.environ | {"ROS_DOMAIN_ID": str(domain)}, text=True, start_new_session=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        lines = Lines(launch)
+        for said in ("arm_controller/joint_trajectory', 60 Hz", "vla/execute is ready"):
+            lines.wait(said, READY)
+        os.kill(pid_of(domain, "control_node"), signal.SIGKILL)
+        lines.wait("(?s)arm_controller/joint_trajectory', 60 Hz.*arm_controller/joint_trajectory', 60 Hz", READY)
+        os.kill(pid_of(domain, "task_node"), signal.SIGKILL)
+        launch.wait(30.0)
+        assert processes_of(domain) == [] and "Traceback" not in lines.text
+    finally:
+        if launch.poll() is None:
+            os.killpg(launch.pid, signal.SIGKILL)
+
+
+def pid_of(domain: int, node: str) -> int:
+    """Of the process that runs a node in a domain."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (f"ROS_DOMAIN_ID={domain}".encode() in (folder / "environ").read_bytes().split(b"\0")
+                    and f"/{node}".encode() in (folder / "cmdline").read_bytes()):
+                return int(folder.name)
+        except OSError:
+            continue
+    raise AssertionError(f"no {node} in domain {domain}")
 
 
 def test_a_misspelt_argument_ends_the_launch():

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
+from vla_ros.msg import ControlStatus
 
+from vla_ros import backoff
 from vla_ros.bringup import robot_system, sim_system
 from vla_ros.nodes import convert, qos
 from vla_ros.nodes.client import Client, NoSystemError
@@ -228,10 +230,56 @@ def test_a_node_that_dies_brings_the_system_down_by_name():
     assert caught.value.exit_code == 1
 
 
+@pytest.mark.parametrize("victim", ["policy_node", "control_node"])
+def test_a_node_that_crashes_is_started_again_and_nothing_moves_until_it_is_told(victim):
+    said = []
+    description = sim_system(policy="hold", world="mock")
+    with System(description, lambda *line: said.append(line), free_domain(), restart=True) as running:
+        running.wait_ready(READY)
+        with running.client() as client:
+            place = [process.name for process in description.processes].index(victim)
+            hit = []
+
+            def kill(feedback):
+                if feedback.phase != "waiting" and not hit:
+                    hit.append(running.processes[place])
+                    hit[0].signal(signal.SIGKILL)
+            result = client.execute("touch the red cube", 60.0, kill, watch=running.check)
+            assert result.outcome == "halted" and victim.replace("_", " ") in result.message, result.message
+            assert client.spin_until(lambda: running.restarts == 1, READY, running.check)
+            again = running.processes[place]
+            assert again is not hit[0] and any(name == victim and "SIGKILL" in line and "started again in 1 s" in line
+                                               for name, line in said)
+            statuses = []
+            client.subscribe(ControlStatus, "vla/control_status", statuses.append)
+            running.wait_ready(READY)
+            assert client.spin_until(lambda: len(statuses) > 10, READY, running.check)
+            assert statuses[-1].instruction == "" and statuses[-1].state != ControlStatus.EXECUTING
+            assert client.execute("touch the red cube", 0.5, watch=running.check, timeout=READY).outcome == "timed out"
+            assert running.restarts == 1
+
+
+def test_what_refuses_its_input_or_ends_too_often_is_not_started_again(monkeypatch):
+    with pytest.raises(ProcessError, match=r"policy_node ended with exit code 2: .*no recording missing\.npz"):
+        with System(robot_system(policy="replay:missing.npz"), domain=free_domain(), restart=True) as running:
+            running.wait_ready(READY)
+    assert running.restarts == 0
+    monkeypatch.setattr(backoff, "FIRST", 0.05)
+    with pytest.raises(ProcessError, match="policy_node has ended 5 times within 60 s; the last time it was ended by"):
+        with System(robot_system(policy="hold"), domain=free_domain(), restart=True) as running:
+            def kill():
+                running.processes[0].signal(signal.SIGKILL)
+                running.check()
+            running.wait_ready(READY, kill)
+    assert running.restarts == 4
+
+
 def test_a_client_says_who_is_not_ready():
     with Client("alone", domain=free_domain()) as client:
         with pytest.raises(NoSystemError, match="policy_node, control_node, task_node"):
             client.wait_ready(robot_system(), 0.5)
+        with pytest.raises(NoSystemError, match="control_node, task_node, watchdog_node"):
+            client.wait_ready(robot_system(robot="husky"), 0.5)
 
 
 @pytest.mark.parametrize("node, parameter, text", [

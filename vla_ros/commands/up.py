@@ -37,14 +37,15 @@ def add_option(parser: argparse.ArgumentParser, argument: Argument) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 after Ctrl-C or SIGTERM; 1 when a node ended by itself."""
+    """Exit code 0 after Ctrl-C or SIGTERM; 1 when a node ended by itself, for good."""
     describe, arguments = SYSTEMS[args.system]
     description = describe(**{argument.name: getattr(args, argument.name) for argument in arguments})
     width = max(len(process.name) for process in description.processes)
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())
-    with System(description, lambda name, line: print(f"[{name.ljust(width)}] {line}", flush=True)) as system:
+    with System(description, lambda name, line: print(f"[{name.ljust(width)}] {line}", flush=True),
+                restart=True) as system:
         try:
             follow(system, ending)
         except EndRequested:
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def follow(system: System, ending: threading.Event) -> None:
-    """Watches the processes until one of them ends, which is an error, or the user wants to end."""
+    """Watches the processes until one of them ends for good, which is an error, or the user wants to end."""
     def watch() -> None:
         if ending.is_set():
             raise EndRequested

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import rclpy
 from rclpy.action import ActionClient
@@ -130,15 +131,23 @@ class Client:
         for process in system.processes:
             kind, name = process.ready
             if kind == "topic":
-                waiting[process.name] = seen = []
+                seen: list = []
                 subscriptions.append(self.node.create_subscription(TOPICS[name][0], name, seen.append, TOPICS[name][1]))
-        ready = self.spin_until(lambda: all(waiting.values()) and self._action.server_is_ready(), timeout, watch)
+                waiting[process.name] = partial(bool, seen)
+            else:
+                waiting[process.name] = {"action": self._action.server_is_ready, "publisher": partial(
+                    self._publishes, process.name, name)}[kind]
+        ready = self.spin_until(lambda: all(shown() for shown in waiting.values()), timeout, watch)
+        late = [name for name, shown in waiting.items() if not shown()]
         for subscription in subscriptions:
             self.node.destroy_subscription(subscription)
         if not ready:
-            late = [name for name, seen in waiting.items() if not seen]
-            late += [] if self._action.server_is_ready() else ["task_node"]
             raise NoSystemError(f"not ready within {timeout:g} s: {', '.join(late)}")
+
+    def _publishes(self, name: str, topic: str) -> bool:
+        """Whether a node of this name, in the namespace of this one, has a publisher on a topic."""
+        found = self.node.get_publishers_info_by_topic(topic)
+        return (name, self.node.get_namespace()) in [(other.node_name, other.node_namespace) for other in found]
 
     def reset(self, task: str = "", seed: int = 0, timeout: float = 30.0) -> Layout:
         """Lays the simulated task out anew. Raises SimulationError with the valid names.

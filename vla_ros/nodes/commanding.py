@@ -47,6 +47,7 @@ class Commanding:
         self.stalling, self._means_stop = Stalling(profile, stall_time), means_stop
         self.instruction, self.stopped, self.fault = "", False, ""
         self.held = False  # the last words that were not empty mean stop
+        self.missing = ""  # what is not heard any more; until it is, no chunk is taken
         self.offer: Offer | None = None  # the newest chunk, in force or waiting for its instruction
         self.accepted: Offer | None = None  # the chunk that the controller took last
         self.moved = Tick(None, None)
@@ -81,10 +82,25 @@ class Commanding:
     def joints(self, joints: JointState) -> None:
         last = self.controller.current
         if last is not None and abs(joints.stamp - last.stamp) > self._max_gap:
-            self.controller.reset()
-            self.stalling.forget()
-            self.accepted, self.moved, self.fault = None, Tick(None, None), ""
+            self._begin_anew()
         self.controller.observe(joints)
+
+    def forget(self, fault: str) -> None:
+        """For a process that itself stood still: nothing of before holds any more, and only a new instruction moves."""
+        self.instruction, self.offer = "", None
+        self._begin_anew()
+        self.fault = fault
+
+    def miss(self, name: str) -> None:
+        """Ends a motion when somebody without whom there is to be none falls silent; empty: all are heard."""
+        if name and self.moved.step is not None:
+            self.fail(f"nothing heard from the {name}")
+        self.missing = name
+
+    def _begin_anew(self) -> None:
+        self.controller.reset()
+        self.stalling.forget()
+        self.accepted, self.moved, self.fault = None, Tick(None, None), ""
 
     def refuse(self, error: ActionError) -> None:
         """Counts a chunk that must not be executed; what is in force stays in force."""
@@ -96,9 +112,8 @@ class Commanding:
     def take(self) -> bool:
         """Gives the newest chunk to the controller, once, if it answers the instruction in force."""
         offer = self.offer
-        if offer is None or self.stopped or self.held:
-            return False
-        if offer.instruction != self.instruction or not self.instruction:
+        barred = self.stopped or self.held or self.missing or not self.instruction
+        if offer is None or barred or offer.instruction != self.instruction:
             return False
         if self._early(offer.chunk):
             return False

@@ -1,8 +1,9 @@
 """control_node: action chunks and joint states in, the robot's commands out, at the control rate.
 
 vla/stop (std_msgs/Bool): true latches and holds; false releases. What was in force before does not come back: after a
-release only a new instruction moves. Without an instruction nothing moves. Words that mean stop hold too, whatever the
-policy answers, until other words come (config/stop_words.yaml).
+release only a new instruction moves, and so after the process itself stood still. Without an instruction nothing moves,
+nor while policy node, task node or joint states have fallen silent that were heard since it was given. Words that mean
+stop hold too, whatever the policy answers, until other words come (config/stop_words.yaml).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 
+from vla_ros.action import ExecuteInstruction
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 from vla_ros.nodes import convert, params, qos, states
@@ -22,6 +24,7 @@ from vla_ros.nodes.commanding import Commanding, Lockstep, Offer
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics
 from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.running import run
+from vla_ros.nodes.signs import PAUSE, POLICY, ROBOT, TASK, Signs, silence_limit
 from vla_ros.nodes.statistics import Window
 from vla_ros.profile import load_profile
 from vla_ros.stop_words import StopWords
@@ -29,8 +32,8 @@ from vla_ros.stop_words import StopWords
 PARAMETERS = (
     params.ROBOT,
     Parameter("factor", 1.0, "control periods per nominal period of wall time: the simulator's speed", 0.01, 100.0),
-    Parameter("joint_state_gap", 0.5, "[s] without joint states, after which motion begins anew from the measured ones",
-              0.01, 60.0),
+    Parameter("joint_state_gap", 0.5, "[s] without joint states, after which motion begins anew from the measured "
+              "ones; a control loop that stood still for as long waits for a new instruction", 0.01, 60.0),
     Parameter("insist", 0.5, "[s] that commands of rest are sent before silence", 0.0, 60.0),
     Parameter("stall_time", 3.0, "[s] ROS time that the joints may rest while they are told to move, before the robot "
               "counts as stalled; 0: for ever", 0.0, 600.0),
@@ -53,6 +56,8 @@ class ControlNode(Node):
         insist = None if self.params.lockstep else round(self.params.insist * self.profile.control_rate)
         self.commanding = Commanding(self.profile, round(gap * 1e9), execute, insist, self.params.stall_time,
                                      StopWords.load(self.params.stop_words).mean)
+        silence = silence_limit(self.profile)
+        self.signs = Signs({POLICY: silence, TASK: silence, ROBOT: max(PAUSE, 3 * self.period)})
         self.lockstep = Lockstep(self.commanding, execute, self._publish) if self.params.lockstep else None
         self.periods, self._last, self.overruns = Window(600), None, 0
         self._lock, self._closing = threading.Lock(), threading.Event()
@@ -65,9 +70,11 @@ class ControlNode(Node):
         self.create_subscription(String, "vla/instruction", self._on_instruction, qos.REQUEST)
         self.create_subscription(PolicyStatus, "vla/policy_status", self._on_policy, qos.REQUEST)
         self.create_subscription(Bool, "vla/stop", self._on_stop, qos.REQUEST)
+        self.create_subscription(ExecuteInstruction.Impl.FeedbackMessage, "vla/execute/_action/feedback",
+                                 lambda _: self._heard(TASK), qos.REQUEST)
         self._published: tuple | None = None
         self._policy_words: str | None = None  # the instruction that the policy node reported last
-        self.create_timer(0.1, self.publish_status, clock=STEADY)
+        self.create_timer(0.1, self._heartbeat, clock=STEADY)
         Diagnostics(self, self.profile.name, self._report)
         self.publish_status()
         self._thread = threading.Thread(target=self._command_forever, name="control", daemon=True)
@@ -88,8 +95,11 @@ class ControlNode(Node):
         except ObservationError as error:
             self.get_logger().warning(f"joint states ignored: {error}", throttle_duration_sec=5.0)
             return
+        self._heard(ROBOT)
         with self._lock:
+            rest = self.commanding.rest
             (self.lockstep or self.commanding).joints(joints)
+            self._end(rest)
         self._status_if_changed()
 
     def _check_names(self, joints) -> None:
@@ -123,12 +133,18 @@ class ControlNode(Node):
         Only a change does, so that a control node that was restarted does not go on with words from before. And after
         words that mean stop none does: a policy node that was busy reports late what it was told before them.
         """
+        self._heard(POLICY)
         before, self._policy_words = self._policy_words, message.instruction
         if before is not None and message.instruction not in ("", before) and not self.commanding.held:
             self._instruct(message.instruction)
 
+    def _heard(self, name: str) -> None:
+        with self._lock:
+            self.signs.heard(name, time.monotonic())
+
     def _instruct(self, words: str) -> None:
         with self._lock:
+            self.signs.forget()
             self.commanding.instruct(words)
             self._proceed()
         self._status_if_changed()
@@ -149,14 +165,36 @@ class ControlNode(Node):
         """The control loop, on a fixed schedule. Missed periods are left out and counted, not made up for."""
         due = time.monotonic()
         while not self._closing.wait(max(0.0, due - time.monotonic())):
-            missed = int((time.monotonic() - due) / self.period)
+            begin = time.monotonic()
+            late = begin - due
+            missed = int(late / self.period)
             self.overruns, due = self.overruns + missed, due + (missed + 1) * self.period
             with self._lock:
+                self._check_loop(late)
+                self.commanding.miss(self.signs.silent(time.monotonic()))
                 self._check_joints(now := self.now())
                 command = self.commanding.tick(now)
-                if command is not None:
+                if command is not None and not self._stood_still(time.monotonic() - begin):
                     self._publish(command, now)
             self._status_if_changed()
+
+    def _stood_still(self, late: float) -> bool:
+        """Also asked last before a command goes out: the process may have been stopped while it was made."""
+        return late > self.params.joint_state_gap
+
+    def _check_loop(self, late: float) -> None:
+        """A process that was stopped, or starved, does not take up where it was: the world went on meanwhile."""
+        work = self.commanding
+        if self._stood_still(late) and (work.instruction or work.moved.command is not None):
+            rest = work.rest
+            work.forget(f"the control node stood still for {late:.2f} s; give a new instruction")
+            self.get_logger().warning(work.fault)
+            self._end(rest)
+
+    def _end(self, rest) -> None:
+        """Says `rest` where what was in force has been forgotten: nothing else would end a velocity."""
+        if rest is not None and self.commanding.moved.command is None and self.lockstep is None:
+            self._publish(rest, self.now())
 
     def _check_joints(self, now: int) -> None:
         """Old joint states end a motion: what they say is not where the robot is."""
@@ -178,6 +216,12 @@ class ControlNode(Node):
         work = self.commanding
         if (work.state, work.instruction, work.fault) != self._published and not self._closing.is_set():
             self.publish_status()
+
+    def _heartbeat(self) -> None:
+        """It says that commands are made: a node whose loop has ended must not claim so, and ends."""
+        if self.lockstep is None and not self._thread.is_alive() and not self._closing.is_set():
+            raise RuntimeError("the control loop has ended")
+        self.publish_status()
 
     def publish_status(self) -> None:
         with self._lock:

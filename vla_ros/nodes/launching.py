@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, SetEnvironmentVariable
@@ -10,7 +11,9 @@ from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from vla_ros.backoff import FIRST, Backoff
 from vla_ros.bringup import Argument, Process, SystemDescription, literal
+from vla_ros.errors import VlaError
 
 
 def launch_actions(arguments: tuple[Argument, ...], describe: Callable[..., SystemDescription]) -> list:
@@ -32,7 +35,13 @@ def declared(argument: Argument) -> DeclareLaunchArgument:
 
 
 def node_action(process: Process) -> Node:
-    """One node that ends all others when it ends."""
+    """One node. Its end is that of all others, unless it may be started again, took its input, and ends seldom."""
+    backoff, shutdown = Backoff(), EmitEvent(event=Shutdown(reason=f"{process.name} has ended"))
+
+    def ended(event, context):
+        again = process.restart and event.returncode != VlaError.exit_code
+        return None if again and backoff.ended(time.monotonic()) is not None else [shutdown]
+
     return Node(package="vla_ros", executable=process.name, name=process.name, namespace=process.namespace,
                 parameters=[dict(process.parameters)], remappings=list(process.remappings), output="screen",
-                on_exit=EmitEvent(event=Shutdown(reason=f"{process.name} has ended")))
+                on_exit=ended, respawn=process.restart, respawn_delay=FIRST)

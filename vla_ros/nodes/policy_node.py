@@ -36,6 +36,7 @@ PARAMETERS = (
               "empty: the shipped one"),
     params.LOCKSTEP,
 )
+HEARTBEAT = 0.05  # [s] the control node moves nothing for a policy node that is silent
 CHECK = 0.1  # [s] how often the newest observation's age is looked at when nothing arrives
 
 
@@ -57,7 +58,7 @@ class PolicyNode(Node):
         self._publishing = threading.Lock()
         self._subscribe()
         self.create_timer(CHECK, self._work_arrived, clock=STEADY)
-        self.create_timer(1.0, self.publish_status, clock=STEADY)
+        self.create_timer(HEARTBEAT, self.publish_status, clock=STEADY)
         Diagnostics(self, self.profile.name, self._report)
         self._work, self._closing = threading.Event(), False
         self._worker = threading.Thread(target=self._infer_forever, name="inference", daemon=True)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from vla_ros.backoff import MOST, WINDOW, Backoff
 from vla_ros.bringup import PARENT, Process, SystemDescription
 from vla_ros.errors import VlaError
 
@@ -55,6 +56,13 @@ class Running:
         except ProcessLookupError:
             pass
 
+    def obituary(self) -> str:
+        """How it ended, and its last words."""
+        self.join(1.0)
+        code = self.child.returncode
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"{how}: {next((line for line in reversed(self.tail) if line.strip()), 'no output')}"
+
     def join(self, timeout: float) -> None:
         self._reader.join(timeout)
         self.child.stdout.close()
@@ -65,22 +73,29 @@ class System:
 
     output: gets (process name, line) from a thread; the default discards (the last lines are in errors).
     environment: for the processes, over the description's; domain: ROS domain id, None for the environment's.
+    restart: start again what crashes, where the description says so; else every end is an error.
     """
 
     def __init__(self, description: SystemDescription, output: Callable[[str, str], None] | None = None,
-                 domain: int | None = None, environment: dict[str, str] | None = None):
-        self.description, self.domain = description, domain
+                 domain: int | None = None, environment: dict[str, str] | None = None, restart: bool = False):
+        self.description, self.domain, self.restart = description, domain, restart
+        self.restarts = 0
         self._output = output or (lambda name, line: None)
         own = {PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
         if domain is not None:
             own["ROS_DOMAIN_ID"] = str(domain)
         self._environment = {**description.environment, **os.environ, **(environment or {}), **own}
         self.processes: list[Running] = []
+        self._backoffs = {process.name: Backoff() for process in description.processes}
+        self._due: dict[str, float] = {}  # [s] steady, when a process that ended is to be started again
 
     def start(self) -> System:
         for process in self.description.processes:
-            self.processes.append(Running(process, self._environment, self._output))
+            self.processes.append(self._start(process))
         return self
+
+    def _start(self, process: Process) -> Running:
+        return Running(process, self._environment, self._output)
 
     def __enter__(self) -> System:
         try:
@@ -93,14 +108,27 @@ class System:
         self.stop()
 
     def check(self) -> None:
-        """Raises ProcessError, naming it and its last words, when a process has ended."""
-        for running in self.processes:
-            if running.ended():
-                running.join(1.0)
-                code = running.child.returncode
-                how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-                last = next((line for line in reversed(running.tail) if line.strip()), "no output")
-                raise ProcessError(f"{running.name} {how}: {last}", code)
+        """To be called often. Raises ProcessError, naming it and its last words, when a process has ended for good."""
+        for place, (process, running) in enumerate(zip(self.description.processes, self.processes, strict=True)):
+            if not running.ended():
+                continue
+            if process.name not in self._due:
+                self._due[process.name] = time.monotonic() + self._delay(process, running)
+            elif time.monotonic() >= self._due[process.name]:
+                del self._due[process.name]
+                self.processes[place], self.restarts = self._start(process), self.restarts + 1
+
+    def _delay(self, process: Process, running: Running) -> float:
+        """[s] until a process that has ended is to be started again. Who refused its input would do so again."""
+        code, obituary = running.child.returncode, running.obituary()
+        if not (self.restart and process.restart) or code == VlaError.exit_code:
+            raise ProcessError(f"{process.name} {obituary}", code)
+        delay = self._backoffs[process.name].ended(time.monotonic())
+        if delay is None:
+            often = f"{MOST} times within {WINDOW:g} s"
+            raise ProcessError(f"{process.name} has ended {often}; the last time it {obituary}", code)
+        self._output(process.name, f"{obituary}; started again in {delay:g} s, then to be given a new instruction")
+        return delay
 
     def wait_ready(self, timeout: float = 60.0, watch: Callable[[], None] | None = None) -> None:
         """Returns when every node is ready; raises ProcessError or NoSystemError. watch: called often, may raise."""

@@ -36,7 +36,8 @@ PARAMETERS = (
     params.STOP_WORDS,
     params.LOCKSTEP,
 )
-CHECK, FEEDBACK = 0.05, 0.2  # [s]
+CHECK = 0.05  # [s]
+FEEDBACK = 0.05  # [s] also the heartbeat without which the control node does not go on
 REPEAT = 0.5  # [s] an instruction that is not in force yet is given again
 LET_GO = 1.0  # [s] that the nodes have to let go of the words
 
