@@ -21,7 +21,8 @@ from vla_ros.bringup import (
     transports,
 )
 from vla_ros.errors import ConfigError, UnknownNameError
-from vla_ros.profile import config_folder
+from vla_ros.profile import config_folder, load_profile
+from vla_ros.security import INSIDE, access
 
 
 def by_name(system):
@@ -72,6 +73,13 @@ def test_values_reach_the_nodes_that_need_them():
     assert nodes["control_node"].parameters["stop_words"] == nodes["task_node"].parameters["stop_words"] == "mine.yaml"
     assert nodes["control_node"].parameters["stall_time"] == 0.5
     assert nodes["task_node"].parameters["no_progress_time"] == 9.0
+
+
+def test_each_process_has_the_enclave_that_the_policy_of_sros2_gives_it():
+    paths = {f"/vla_ros/{name}" for name in access(load_profile("panda")) if name not in (*INSIDE, "vla_send")}
+    processes = sim_system().processes
+    assert {process.enclave for process in processes} == paths
+    assert all(process.ros_arguments()[1:3] == ["--enclave", process.enclave] for process in processes)
 
 
 def test_namespaces_and_remappings():

@@ -429,3 +429,11 @@ def test_lockstep_goes_on_with_other_words_after_a_refusal_before_the_first_moti
         work.offer = Offer(chunk(PANDA, values, refusal=refusal), words, 0)
         lockstep.advance()
         assert len(sent) == commands and work.controller.current.stamp == 0
+
+
+def test_the_chunk_that_led_to_a_command_last():
+    work = bench()
+    assert work.begun is None
+    for i in range(3):
+        work.tick(i * TICK)
+        assert work.begun is work.accepted and len(work.latency) == 1

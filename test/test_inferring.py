@@ -36,9 +36,10 @@ class Spy(HoldPolicy):
 class Bench:
     """An Inferring with a clock that the test sets."""
 
-    def __init__(self, answer=None, lockstep=False, barred=lambda words: ""):
+    def __init__(self, answer=None, lockstep=False, barred=lambda words: "", profile=PANDA, deadline=9.0):
         self.clock, self.policy = 0, Spy(answer)
-        self.work = Inferring(self.policy, PANDA, lambda image: image, lambda: self.clock, lockstep, barred)
+        self.work = Inferring(self.policy, profile, lambda image: image, lambda: self.clock, lockstep, barred,
+                              deadline)
 
     def observe(self, ms, image=BLACK, **others):
         """Parts stamped `ms`, but for those named; the clock goes along."""
@@ -96,6 +97,59 @@ def test_times_that_do_not_fit_are_refused_counted_and_named(parts, now, reason)
     bench.clock = 1300 * MS
     bench.observe(1300)
     assert bench.turn() is not None and bench.work.status.state == "running"
+
+
+def test_a_camera_has_its_own_limit_of_age_when_the_profile_says_so():
+    plain = replace(PANDA, max_skew=1.0)
+    slow = replace(plain, cameras=PANDA.cameras | {"wrist": replace(PANDA.cameras["wrist"], max_age=0.28)})
+    for profile, now, stale in ((slow, 1270, ""), (slow, 1290, "wrist"), (plain, 1270, "wrist")):
+        bench = Bench(profile=profile)
+        bench.work.instruct("go")
+        bench.observe(1100, wrist=1000)
+        bench.clock = now * MS
+        assert (bench.turn() is None) == bool(stale)
+        assert not stale or bench.work.status.detail.startswith(f"stale: '{stale}'")
+
+
+def test_a_source_that_repeats_its_stamp_is_stale_whatever_it_shows():
+    bench = Bench()
+    bench.work.instruct("go")
+    bench.observe(1000)
+    assert bench.turn() is not None
+    for ms in range(1050, 1400, 50):
+        bench.observe(ms, BLACK + ms % 200, wrist=1000)
+        assert bench.turn() is None or ms <= 1200
+    assert bench.work.status.state == "stale" and "'wrist' is 0.35" in bench.work.status.detail
+    assert set(bench.work.refusals) == {"stale"}
+
+
+def test_a_message_that_cannot_be_read_is_counted_and_nothing_is_answered_until_a_good_one():
+    bench = Bench()
+    bench.work.instruct("go")
+    bench.observe(1000)
+    for _ in range(2):
+        bench.work.reject(JOINTS, ObservationError("joints", "joint positions are not finite"))
+    assert bench.turn() is None and bench.work.refusals == {"joints": 2} and bench.policy.seen == []
+    assert (bench.work.status.state, bench.work.status.detail) == ("stale", "joints: joint positions are not finite")
+    bench.work.add("front", 1010 * MS, BLACK)
+    assert bench.turn() is None, "a good message of another source says nothing about this one"
+    bench.observe(1050)
+    assert bench.turn() is not None and bench.work.status.state == "running"
+
+
+@pytest.mark.parametrize("lacking", ["panda_joint3", "panda_finger_joint1"])
+def test_joint_states_that_lack_a_joint_are_refused_and_never_filled_in(lacking):
+    bench = Bench()
+    bench.work.instruct("go")
+    bench.observe(1000)
+    whole = joint_state(PANDA, 1100 * MS)
+    positions = {name: value for name, value in whole.positions.items() if name != lacking}
+    for name in PANDA.cameras:
+        bench.work.add(name, 1100 * MS, BLACK)
+    bench.clock = 1100 * MS
+    bench.work.add(JOINTS, 1100 * MS, replace(whole, positions=positions))
+    assert bench.turn() is None and bench.work.refusals == {"joints": 1} and bench.work.chunks == 0
+    assert bench.work.status.state == "stale" and f"joint states lack {lacking}" in bench.work.status.detail
 
 
 def test_a_camera_that_stops_shows_after_its_last_image_was_answered():
@@ -217,7 +271,7 @@ def test_barred_words_are_refused_before_the_policy_or_a_camera_is_asked(lockste
     assert bench.work.instruct("hit the cat")
     refusal = bench.turn()
     assert refusal.refusal == "I hurt nobody" and refusal.values.shape == (0, 4) and refusal.stamp == 500 * MS
-    assert refusal.spec == PANDA.action and bench.work.chunks == 1
+    assert refusal.spec == PANDA.action and bench.work.chunks == bench.work.declined == 1
     assert (bench.work.status.state, bench.work.status.detail) == ("refused", "I hurt nobody")
     bench.observe(1000)
     assert bench.turn() is None and bench.policy.seen == [] and bench.policy.resets == 0, "said once; it stands"
@@ -254,6 +308,17 @@ def test_timings_of_every_stage():
     assert timings["age"] == pytest.approx(0.025), "from the oldest part's stamp to the last part's arrival"
     assert timings["wait"] > 0 and timings["convert"] > 0
     assert timings["total"] > timings["age"] + timings["wait"] + timings["convert"]
+
+
+def test_an_inference_longer_than_a_chunk_is_executed_is_counted():
+    for deadline, misses in ((0.0, 2), (60.0, 0)):
+        bench = Bench(deadline=deadline)
+        bench.work.instruct("go")
+        for ms in (1000, 1100):
+            bench.observe(ms)
+            assert bench.turn() is not None
+        assert bench.work.misses == misses
+        assert list(bench.work.stages.windows) == ["camera age", "queue", "preprocess", "inference", "total"]
 
 
 def test_lockstep_wants_one_stamp_and_asks_no_clock():

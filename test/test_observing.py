@@ -8,9 +8,10 @@ from core_samples import HUSKY, OPENING, PANDA, ROBOTS, joint_state, observation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vla_ros.errors import ActionError, ObservationError
+from vla_ros.errors import ObservationError
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.observing import PROPRIOCEPTION, REPEATED, Observer, Pictures, check_times, proprioception
+from vla_ros.types import JointState
 
 SECOND = 1_000_000_000
 AGE, SKEW = PANDA.max_observation_age, PANDA.max_skew
@@ -77,8 +78,33 @@ def test_what_cannot_be_felt_is_an_error_and_never_a_zero():
 
 def test_joint_states_without_the_arms_joints_are_refused():
     state = joint_state(HUSKY)
-    with pytest.raises(ActionError, match="joint states lack panda_joint1"):
+    with pytest.raises(ObservationError, match="joint states lack panda_joint1") as caught:
         Observer(PANDA).observation({}, {}, state, "touch the red cube")
+    assert caught.value.reason == "joints"
+
+
+@given(st.permutations(list(joint_state(PANDA).positions)))
+def test_joints_are_matched_by_name_whatever_their_order(names):
+    q = np.array(PANDA.home) + np.arange(7) / 50
+    state = joint_state(PANDA, q=q)
+    shuffled = JointState({name: state.positions[name] for name in names}, state.velocities, state.stamp)
+    made = Observer(PANDA).observation({}, {}, shuffled, "")
+    np.testing.assert_array_equal(made.ee_pose.position, ArmKinematics(PANDA).forward(q).position)
+    assert made.gripper == pytest.approx(OPENING)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_a_camera_may_be_older_or_must_be_newer_than_the_rest(robot):
+    profile, now = ROBOTS[robot], 10 * SECOND
+    camera = next(iter(profile.cameras))
+    for limit in (AGE / 2, AGE * 2):
+        cameras = profile.cameras | {camera: replace(profile.cameras[camera], max_age=limit)}
+        own = replace(profile, cameras=cameras, max_skew=9.0)
+        check_times(own, {camera: now - round((limit - 0.001) * 1e9), "joints": now}, now)
+        with pytest.raises(ObservationError, match=f"'{camera}' is .*at most {limit} s"):
+            check_times(own, {camera: now - round((limit + 0.001) * 1e9), "joints": now}, now)
+        with pytest.raises(ObservationError, match=f"'joints' is .*at most {AGE} s"):
+            check_times(own, {camera: now, "joints": now - round((AGE + 0.001) * 1e9)}, now)
 
 
 def seen(image: np.ndarray, turned: float):

@@ -47,6 +47,10 @@ def test_time_that_begins_anew_forgets_all():
     assert pairing.newest() is None and pairing.missing() == ["joints"]
 
 
+def test_a_stamp_that_repeats_for_ever_is_kept_once():
+    assert len(filled(front=[0] * 1000, joints=[0])._parts["front"]) == 1
+
+
 def test_memory_is_bounded():
     pairing = filled(front=range(0, 60_000, 10), joints=[0])
     assert len(pairing._parts["front"]) == MEMORY // (10 * MS) + 1

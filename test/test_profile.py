@@ -95,6 +95,7 @@ def test_no_number_may_be_infinite_or_not_a_number(write, robot, path, value, wr
     ("panda", {"velocity_scale": 1.5}), ("panda", {"velocity_scale": 0.0}), ("panda", {"home": [0.0]}),
     ("panda", {"workspace.min": [1.0, 0.0, 0.0]}), ("panda", {"workspace.max": [1.0, 1.0]}),
     ("panda", {"gripper.open": 0.0}), ("panda", {"cameras.front.width": 0}),
+    ("panda", {"cameras.front.max_age": 0.0}), ("panda", {"cameras.front.max_age": "old"}),
     ("panda", {"cameras.front.fov_deg": 180.0}),
     ("panda", {"cameras.front.look_at": [0.0, 0.0]}), ("panda", {"max_observation_age": -1.0}),
     ("panda", {"chunk_timeout": -0.1}), ("panda", {"max_skew": -0.1}), ("panda", {"joints": []}),

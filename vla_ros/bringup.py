@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.paths import data_folder
 from vla_ros.profile import LASTING, load_profile
+from vla_ros.security import ENCLAVES
 
 PARENT = "VLA_ROS_PARENT"  # environment: process id without which a node does not go on
 TRANSPORTS = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
@@ -49,13 +50,18 @@ class Process:
     def module(self) -> str:
         return f"vla_ros.nodes.{self.name}"
 
+    @property
+    def enclave(self) -> str:
+        """Where SROS2 finds the keys and permissions of this process, when ROS_SECURITY_ENABLE is true."""
+        return f"{ENCLAVES}/{self.name}"
+
     def ros_arguments(self) -> list[str]:
         """What follows the executable."""
         pairs = [("-p", f"{name}:={literal(value)}") for name, value in self.parameters.items()]
         pairs += [("-r", f"{old}:={new}") for old, new in self.remappings]
         if self.namespace:
             pairs.append(("-r", f"__ns:=/{self.namespace.strip('/')}"))
-        return ["--ros-args", *(word for pair in pairs for word in pair)]
+        return ["--ros-args", "--enclave", self.enclave, *(word for pair in pairs for word in pair)]
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,8 @@ def command_path(a: dict, shared: dict, control: dict) -> tuple[Process, ...]:
     """The nodes from observation to command: policy, control, task; and a watchdog where a velocity would stay in
     force. In lockstep none does: the world waits."""
     robot = {"robot": a["robot"]}
-    policy = robot | {"policy": a["policy"], "instruction_filter": a["instruction_filter"]}
+    policy = robot | {"policy": a["policy"], "instruction_filter": a["instruction_filter"],
+                      "execute_steps": a["execute_steps"]}
     stops = {"stop_words": a["stop_words"]}
     control = robot | stops | {"stall_time": a["stall_time"]} | control
     task = stops | {"time_limit": a["time_limit"], "no_progress_time": a["no_progress_time"]}

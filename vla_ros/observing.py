@@ -23,9 +23,10 @@ class Observer:
 
     def observation(self, images: Mapping[str, np.ndarray], stamps: Mapping[str, int], joints: JointState,
                     instruction: str) -> Observation:
-        """images: uint8 (H, W, 3) RGB by camera; stamps: [ns] by camera."""
+        """images: uint8 (H, W, 3) RGB by camera; stamps: [ns] by camera. Raises ObservationError."""
         for name, image in images.items():
             self.check_image(name, image)
+        self.check_joints(joints)
         pose = self.kinematics.forward(self.kinematics.vector(joints)) if self.kinematics else None
         return Observation(images=dict(images), joints=joints, instruction=instruction,
                            stamps={"joints": joints.stamp, **stamps}, ee_pose=pose,
@@ -44,6 +45,13 @@ def check_image(profile: RobotProfile, name: str, image: np.ndarray) -> None:
     if image.shape != expected or image.dtype != np.uint8:
         raise ObservationError("size", f"camera '{name}' gives {image.dtype} {image.shape}, "
                                        f"the robot profile says uint8 {expected}")
+
+    def check_joints(self, joints: JointState) -> None:
+        """Joints are matched by name; one that is missing is an error, never a zero."""
+        missing = [name for name in self.profile.joints if name not in joints.positions]
+        if missing:
+            raise ObservationError("joints", f"joint states lack {', '.join(missing)}; "
+                                             f"have {', '.join(joints.positions)}")
 
 
 class Pictures:
@@ -77,9 +85,9 @@ class Pictures:
 def check_times(profile: RobotProfile, stamps: Mapping[str, int], now: int) -> None:
     """Raises ObservationError when a part is over-age at `now` [ns], from the future, or too far from the others."""
     for name, stamp in stamps.items():
-        age = (now - stamp) / 1e9
-        if age > profile.max_observation_age:
-            raise ObservationError("stale", f"'{name}' is {age:.3f} s old, at most {profile.max_observation_age} s")
+        age, limit = (now - stamp) / 1e9, profile.max_age(name)
+        if age > limit:
+            raise ObservationError("stale", f"'{name}' is {age:.3f} s old, at most {limit} s")
         if age < -profile.max_observation_age:
             raise ObservationError("future", f"'{name}' is stamped {-age:.3f} s ahead of the clock")
     skew = (max(stamps.values()) - min(stamps.values())) / 1e9

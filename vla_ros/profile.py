@@ -34,7 +34,10 @@ LASTING = ("velocity", "twist")  # interfaces whose last command moves on, where
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera with square pixels. fov_deg: vertical [deg]; position, look_at [m] in the parent frame."""
+    """A pinhole camera with square pixels. fov_deg: vertical [deg]; position, look_at [m] in the parent frame.
+
+    max_age: [s] older images are refused; None: the profile's max_observation_age.
+    """
 
     width: int
     height: int
@@ -42,9 +45,10 @@ class Camera:
     parent: str
     position: tuple[float, ...]
     look_at: tuple[float, ...]
+    max_age: float | None = None
 
     def __post_init__(self):
-        require_positive(self, "width", "height")
+        require_positive(self, "width", "height", *(["max_age"] if self.max_age is not None else []))
         require(0 < self.fov_deg < 180, f"fov_deg {self.fov_deg} must lie between 0 and 180")
         require(len(self.position) == len(self.look_at) == 3, "position and look_at must hold three numbers each")
 
@@ -175,6 +179,11 @@ class RobotProfile:
     def ticks_per_step(self) -> int:
         """Control ticks in one action step."""
         return round(self.action.period * self.control_rate)
+
+    def max_age(self, source: str) -> float:
+        """[s] that a part of an observation may be old: of a camera, by its name, or of any other source."""
+        camera = self.cameras.get(source)
+        return self.max_observation_age if camera is None or camera.max_age is None else camera.max_age
 
     def urdf_path(self) -> Path:
         """The description's file; package:// names a Python package or an ament package's share folder."""

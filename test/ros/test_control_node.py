@@ -336,7 +336,26 @@ def test_diagnostics(bench):
     heard = bench.listen(DiagnosticArray, "/diagnostics")
     robot.moving()
     bench.until(lambda: len(heard) > 1, "diagnostics", robot.measure)
-    assert {"period p95 [ms]", "interventions", "overruns"} <= {v.key for v in heard[-1].status[0].values}
+    figures = {v.key: v.value for v in heard[-1].status[0].values}
+    assert {"interventions", "overruns"} <= figures.keys()
+    for stage in ("period", "latency", "schedule", "command"):
+        p50, p95, p99 = (float(figures[f"{stage} {share} [ms]"]) for share in ("p50", "p95", "p99"))
+        assert 0 < p50 <= p95 <= p99
+
+
+def test_diagnostics_count_by_kind_what_was_clamped_and_what_was_ignored(bench):
+    robot = Robot(bench, "husky")
+    heard = bench.listen(DiagnosticArray, "/diagnostics")
+    robot.say("go")
+    bench.until(lambda: robot.node.ignored["joints"], "what was ignored",
+                lambda: robot.joints.publish(JointState(name=["elbow"], position=[0.0])))
+    robot.offer(np.tile([5.0, 0.0], (8, 1)))
+    bench.until(lambda: robot.node.commanding.kinds["v"], "a clamped command", robot.measure)
+    heard.clear()
+    figures = bench.until(lambda: heard and {v.key: v.value for v in heard[-1].status[0].values}, "figures",
+                          robot.measure)
+    assert int(figures["intervention: v"]) >= 1 and "intervention: w" not in figures
+    assert int(figures["joint states refused: joints"]) >= 1
 
 
 def test_lockstep_answers_each_joint_state_once(bench):

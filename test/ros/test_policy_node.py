@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import threading
 from dataclasses import replace
 
@@ -103,9 +104,43 @@ def test_wrong_images_are_refused_and_good_ones_follow(bench):
     bench.until(lambda: robot.chunks, "a chunk", robot.observe)
 
 
-def spoilt(message):
-    message.encoding = "yuv422"
+def spoilt(message, **fields):
+    for name, value in (fields or {"encoding": "yuv422"}).items():
+        setattr(message, name, value)
     return message
+
+
+@pytest.mark.parametrize("reason, fields", [
+    ("encoding", {"encoding": "16UC1"}), ("step", {"step": 383}), ("length", {"step": 400}),
+    ("length", {"height": 127}), ("length", {"data": array.array("B", [0] * 99)}),
+    ("size", {"height": 0, "data": array.array("B")})], ids=str)
+def test_images_that_contradict_themselves_are_counted_and_named(bench, reason, fields):
+    robot = Robot(bench)
+    robot.say("go")
+    robot.make = lambda *parts: spoilt(convert.image_message(*parts), **fields)
+    status = robot.until_status(PolicyStatus.STALE, robot.observe)
+    assert status.detail.startswith(f"{reason}: ") and status.refused_observations >= 1 and robot.chunks == []
+
+
+@pytest.mark.parametrize("spoil, text", [
+    (lambda m: m.position.__setitem__(2, float("nan")), "joint positions are not finite"),
+    (lambda m: m.velocity.extend([float("inf")] * len(m.name)), "joint velocities are not finite"),
+    (lambda m: m.position.pop(), "9 joint names but 8 positions"),
+    (lambda m: (m.name.pop(0), m.position.pop(0)), "joint states lack panda_joint1")],
+    ids=["nan", "inf", "short", "lack"])
+def test_joint_states_that_cannot_be_used_are_counted_and_named(bench, spoil, text):
+    robot = Robot(bench)
+    robot.say("go")
+    publish = robot.joints.publish
+    def broken(message):
+        spoil(message)
+        publish(message)
+    robot.joints.publish = broken
+    status = robot.until_status(PolicyStatus.STALE, robot.observe)
+    assert status.detail.startswith("joints: ") and text in status.detail and robot.chunks == []
+    assert robot.node.inferring.refusals["joints"] >= 1
+    robot.joints.publish = publish
+    bench.until(lambda: robot.chunks, "a chunk", robot.observe)
 
 
 def test_compressed_images(bench):
@@ -295,12 +330,34 @@ def test_barred_words_are_refused_without_a_camera(bench, scripted, monkeypatch)
     assert robot.chunks[1].refusal == ""
 
 
+def test_diagnostics_count_what_was_refused_and_what_came_too_late(bench, scripted):
+    robot = Robot(bench, execute_steps=1)
+    heard = bench.listen(DiagnosticArray, "/diagnostics")
+    robot.node.inferring.deadline = 0.0
+    robot.say("go")
+    bench.until(lambda: robot.chunks, "a chunk", robot.observe)
+    robot.make = lambda *parts: spoilt(convert.image_message(*parts))
+    bench.until(lambda: robot.node.inferring.refusals["encoding"], "encoding", robot.observe)
+    robot.make = convert.image_message
+    scripted.behave = lambda chunk: replace(chunk, values=chunk.values[:0], refusal="no such thing here")
+    robot.until_status(PolicyStatus.REFUSED, robot.observe)
+    heard.clear()
+    figures = bench.until(lambda: heard and {v.key: v.value for v in heard[-1].status[0].values}, "figures")
+    assert int(figures["refused: encoding"]) >= 1 and figures["refused instructions"] == "1"
+    assert figures["deadline misses"] == figures["chunks"] == str(len(robot.chunks))
+
+
 def test_diagnostics(bench):
     robot = Robot(bench)
     heard = bench.listen(DiagnosticArray, "/diagnostics")
     robot.say("go")
     bench.until(lambda: robot.chunks, "a chunk", robot.observe)
     heard.clear()
-    bench.until(lambda: heard and "infer p50 [ms]" in {v.key for v in heard[-1].status[0].values}, "figures",
+    bench.until(lambda: heard and "inference p50 [ms]" in {v.key for v in heard[-1].status[0].values}, "figures",
                 robot.observe)
+    figures = {value.key: value.value for value in heard[-1].status[0].values}
+    for stage in ("camera age", "queue", "preprocess", "inference", "total"):
+        p50, p95, p99 = (float(figures[f"{stage} {share} [ms]"]) for share in ("p50", "p95", "p99"))
+        assert 0 <= p50 <= p95 <= p99
+    assert figures["deadline [ms]"] == "400" and figures["deadline misses"] == "0"
     assert heard[-1].status[0].name == "policy_node" and heard[-1].status[0].hardware_id == "panda"

@@ -5,6 +5,7 @@ Has a context of its own, so that a command, a test or an evaluation may use sev
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from vla_ros.msg import ControlStatus, PolicyStatus, TaskState
 from vla_ros.nodes import qos
 from vla_ros.nodes.asking import Asked
 from vla_ros.nodes.convert import OUTCOMES, nanoseconds, state_name
+from vla_ros.security import ENCLAVES, OPERATOR
 from vla_ros.srv import AskScene, ResetTask
 from vla_ros.types import Answer
 
@@ -77,7 +79,8 @@ class Client:
 
     def __init__(self, name: str = "vla_client", namespace: str = "", domain: int | None = None):
         self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=domain)
+        enclave = ["--ros-args", "--enclave", f"{ENCLAVES}/{OPERATOR}"]
+        rclpy.init(args=[*sys.argv, *enclave], context=self._context, domain_id=domain)
         self.node = rclpy.create_node(name, namespace=namespace, context=self._context, start_parameter_services=False,
                                       enable_rosout=False)
         self._executor = SingleThreadedExecutor(context=self._context)

@@ -22,11 +22,12 @@ from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistC
 
 @dataclass(frozen=True)
 class Offer:
-    """A chunk as it came: with the words that it answers and its number."""
+    """A chunk as it came: with the words that it answers and its number. received: [s] by a steady clock."""
 
     chunk: ActionChunk
     instruction: str
     sequence: int
+    received: float = 0.0
 
 
 class Commanding:
@@ -50,8 +51,9 @@ class Commanding:
         self.missing = ""  # what is not heard any more; until it is, no chunk is taken
         self.offer: Offer | None = None  # the newest chunk, in force or waiting for its instruction
         self.accepted: Offer | None = None  # the chunk that the controller took last
+        self.begun: Offer | None = None  # the chunk that led to its first command last
         self.moved = Tick(None, None)
-        self.commands, self.interventions = 0, Counter()
+        self.commands, self.interventions = 0, Counter()  # by kind
         self.refusals: Counter[str] = Counter()
         self.latency = Window(100)  # [s] from an observation to the first command that answers it
         self._answered = False
@@ -161,7 +163,7 @@ class Commanding:
         """A fault is over when a chunk that came after it moves the robot, not when it comes: it may fail too."""
         self.stalling.add(now, moved.command, self.controller.current)
         if not self._answered:
-            self._answered, self.fault = True, ""
+            self._answered, self.fault, self.begun = True, "", self.accepted
             self.latency.add((now - moved.step.chunk.stamp) / 1e9)
 
     def _untimely(self, now: int) -> None:

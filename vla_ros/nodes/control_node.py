@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -21,11 +22,11 @@ from vla_ros.errors import ActionError, ObservationError
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 from vla_ros.nodes import convert, params, qos, states
 from vla_ros.nodes.commanding import Commanding, Lockstep, Offer
-from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics
+from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics, counts, milliseconds
 from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.running import run
 from vla_ros.nodes.signs import PAUSE, POLICY, ROBOT, TASK, Signs, silence_limit
-from vla_ros.nodes.statistics import Window
+from vla_ros.nodes.statistics import Stages, Window
 from vla_ros.profile import load_profile
 from vla_ros.stop_words import StopWords
 
@@ -60,6 +61,9 @@ class ControlNode(Node):
         self.signs = Signs({POLICY: silence, TASK: silence, ROBOT: max(PAUSE, 3 * self.period)})
         self.lockstep = Lockstep(self.commanding, execute, self._publish) if self.params.lockstep else None
         self.periods, self._last, self.overruns = Window(600), None, 0
+        self.stages = Stages(600)  # schedule: from a chunk's arrival to its first command; command: the making of one
+        self.ignored: Counter[str] = Counter()  # joint states that could not be used, by reason
+        self._begun: Offer | None = None
         self._lock, self._closing = threading.Lock(), threading.Event()
         kind = convert.COMMAND_TYPES[self.profile.command.interface]
         stream, sensor = qos.stream(self.params.lockstep), qos.sensor(self.params.lockstep)
@@ -93,6 +97,7 @@ class ControlNode(Node):
             joints = convert.joint_state(message)
             self._check_names(joints)
         except ObservationError as error:
+            self.ignored[error.reason] += 1
             self.get_logger().warning(f"joint states ignored: {error}", throttle_duration_sec=5.0)
             return
         self._heard(ROBOT)
@@ -111,7 +116,7 @@ class ControlNode(Node):
     def _on_chunk(self, message: ActionChunk) -> None:
         with self._lock:
             try:
-                offer = Offer(convert.chunk_from(message), message.instruction, message.sequence)
+                offer = Offer(convert.chunk_from(message), message.instruction, message.sequence, time.monotonic())
             except ActionError as error:
                 self.commanding.refuse(error)
                 self.get_logger().warning(f"chunk {message.sequence} refused: {error}", throttle_duration_sec=1.0)
@@ -173,10 +178,20 @@ class ControlNode(Node):
                 self._check_loop(late)
                 self.commanding.miss(self.signs.silent(time.monotonic()))
                 self._check_joints(now := self.now())
-                command = self.commanding.tick(now)
-                if command is not None and not self._stood_still(time.monotonic() - begin):
-                    self._publish(command, now)
+                self._command(now, begin)
             self._status_if_changed()
+
+    def _command(self, now: int, begin: float) -> None:
+        """One control period, and how long its parts took."""
+        began = time.monotonic()
+        command = self.commanding.tick(now)
+        if command is None or self._stood_still(time.monotonic() - begin):
+            return
+        self._publish(command, now)
+        self.stages.add({"command": time.monotonic() - began})
+        if self.commanding.begun is not self._begun:
+            self._begun = self.commanding.begun
+            self.stages.add({"schedule": began - self._begun.received})
 
     def _stood_still(self, late: float) -> bool:
         """Also asked last before a command goes out: the process may have been stopped while it was made."""
@@ -242,13 +257,10 @@ class ControlNode(Node):
         with self._lock:
             work = self.commanding
             good = work.state not in (states.FAILED, states.STOPPED)
-            figures = {"commands": work.commands, "overruns": self.overruns,
-                       "interventions": work.interventions.total(),
-                       **{f"intervention: {kind}": count for kind, count in work.interventions.items()},
-                       **{f"refused: {reason}": count for reason, count in work.refusals.items()},
-                       "period p50 [ms]": 1e3 * self.periods.p50, "period p95 [ms]": 1e3 * self.periods.p95,
-                       "period p99 [ms]": 1e3 * self.periods.percentile(99),
-                       "latency p50 [ms]": 1e3 * work.latency.p50, "latency p95 [ms]": 1e3 * work.latency.p95}
+            figures = {"commands": work.commands, "interventions": work.interventions.total(),
+                       **counts("intervention", work.interventions), **counts("refused", work.refusals),
+                       **counts("joint states refused", self.ignored), "overruns": self.overruns,
+                       **milliseconds({"period": self.periods, "latency": work.latency, **self.stages.windows})}
             return OK if good else WARN, f"{work.state}: {work.detail}".rstrip(": "), figures
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 
+from vla_ros.nodes.statistics import Window
+
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # timers of wall time: they run when the simulated clock stands still
 
@@ -33,7 +35,12 @@ def text(value) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def milliseconds(figures: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """(p50, p95) [s] by stage as diagnostics' keys [ms]."""
-    return {f"{stage} {share} [ms]": 1e3 * value for stage, pair in figures.items()
-            for share, value in zip(("p50", "p95"), pair, strict=True)}
+def milliseconds(windows: Mapping[str, Window]) -> dict[str, float]:
+    """Percentiles of samples [s] by stage, as diagnostics' keys [ms]."""
+    return {f"{stage} {share} [ms]": 1e3 * getattr(window, share) for stage, window in dict(windows).items()
+            for share in ("p50", "p95", "p99")}
+
+
+def counts(what: str, counter: Mapping[str, int]) -> dict[str, int]:
+    """A counter that another thread may be counting in."""
+    return {f"{what}: {kind}": count for kind, count in dict(counter).items()}

@@ -18,7 +18,7 @@ from vla_ros.chunking import check_chunk
 from vla_ros.errors import ActionError, ObservationError, UnknownNameError
 from vla_ros.nodes.pairing import Pairing, Part
 from vla_ros.nodes.states import FAILED, REFUSED, RUNNING, STALE, WAITING
-from vla_ros.nodes.statistics import Stages, Window
+from vla_ros.nodes.statistics import Stages, Window, budget
 from vla_ros.observing import Observer, Pictures, check_times
 from vla_ros.policy import Policy
 from vla_ros.profile import RobotProfile
@@ -62,16 +62,19 @@ class Inferring:
     lockstep: the clock stands still until the answer is executed, so that nothing is late, all parts of an
     observation have one stamp, and an observation that cannot be answered is a failure: no other will come.
     barred: why an instruction is refused before the policy is asked; empty when it is not.
+    deadline: [s] that a chunk is executed before the next should be there; a longer inference is counted in `misses`.
     turn: held by whoever uses the policy, which is not made for two threads at a time.
     """
 
     def __init__(self, policy: Policy, profile: RobotProfile, image: Callable[[Any], Any], now: Callable[[], int],
-                 lockstep: bool = False, barred: Callable[[str], str] = lambda words: ""):
+                 lockstep: bool = False, barred: Callable[[str], str] = lambda words: "",
+                 deadline: float = float("inf")):
         self.policy, self.profile, self.lockstep = policy, profile, lockstep
         self.instruction = ""
         self.status = Status(WAITING, "no instruction")
         self.refusals: Counter[str] = Counter()
-        self.chunks = 0
+        self.chunks = self.misses = self.declined = 0  # declined: chunks that are a refusal
+        self.deadline = deadline
         self.seconds, self.stages = Window(100), Stages()
         self._image, self._now, self._observer = image, now, Observer(profile)
         self._pictures = Pictures()
@@ -80,6 +83,7 @@ class Inferring:
         self._lock, self.turn = threading.Lock(), threading.Lock()
         self._episode = 0
         self._reset_for = 0  # the episode that the policy was reset for
+        self._unreadable: dict[str, ObservationError] = {}  # sources whose newest message cannot be read, and why
         self._done: tuple | None = None  # key of the observation that was answered last
         self._refused: tuple | None = None  # reason and key of the one that was refused last
 
@@ -96,7 +100,14 @@ class Inferring:
 
     def add(self, source: str, stamp: int, item) -> None:
         with self._lock:
+            self._unreadable.pop(source, None)
             self._pairing.add(source, Part(stamp, item, self._now(), time.perf_counter()))
+
+    def reject(self, source: str, error: ObservationError) -> None:
+        """Counts a message that cannot be read. Nothing is answered until its source sends one that can."""
+        with self._lock:
+            self.refusals[error.reason] += 1
+            self._unreadable[source] = error
 
     @property
     def observed(self) -> int:
@@ -116,6 +127,9 @@ class Inferring:
                 return None
             if self._barred:
                 return Job(self._pairing.newest() or {}, self.instruction, self._episode, self._barred)
+            if self._unreadable:
+                self._report(next(iter(self._unreadable.values())))
+                return None
             parts = self._pairing.newest()
             if parts is None:
                 self.status = Status(WAITING, "nothing received from " + ", ".join(self._pairing.missing()))
@@ -125,7 +139,7 @@ class Inferring:
                 return None
             try:
                 if not self.lockstep:
-                    check_times(self.profile, job.stamps, self._now())
+                    check_times(self.profile, self._slowest_first(job), self._now())
             except ObservationError as error:
                 self._refuse(job, error)
                 return None
@@ -133,6 +147,10 @@ class Inferring:
                 return None
             self._done = job.key
             return job
+
+    def _slowest_first(self, job: Job) -> dict[str, int]:
+        """So that a source that stands still is named, and not one that was paired with it."""
+        return dict(sorted(job.stamps.items(), key=lambda pair: self._pairing.last(pair[0]).stamp))
 
     def infer(self, job: Job) -> ActionChunk | None:
         """The policy's answer, with the timings of every stage; None when there is none to publish."""
@@ -172,6 +190,7 @@ class Inferring:
                 return None
             self.status = Status(REFUSED, job.barred)
             self.chunks += 1
+            self.declined += 1
         return ActionChunk(np.zeros((0, self.profile.action.dim)), self.profile.action, self._now(), refusal=job.barred)
 
     def image_of(self, camera: str = "") -> tuple[str, np.ndarray, int]:
@@ -208,13 +227,15 @@ class Inferring:
         last = max(job.parts.values(), key=lambda part: part.received)
         age = max(0.0, (last.arrival - min(job.stamps.values())) / 1e9)
         self.seconds.add(measured["infer"])
+        self.misses += measured["infer"] > self.deadline
         timings = {"age": age, "wait": began - last.received, "convert": measured["convert"],
                    **(chunk.timings or {"infer": measured["infer"]}),
                    "total": age + time.perf_counter() - last.received}
         with self._lock:
             if job.episode != self._episode:
                 return None
-            self.stages.add(timings)
+            self.stages.add(budget(timings))
+            self.declined += bool(chunk.refusal)
             self.status = Status(REFUSED, chunk.refusal) if chunk.refusal else Status(RUNNING, chunk.text)
             self.chunks += 1
             return replace(chunk, timings=timings)
@@ -226,4 +247,7 @@ class Inferring:
         if (error.reason, job.key) != self._refused:
             self.refusals[error.reason] += 1
         self._refused = (error.reason, job.key)
+        self._report(error)
+
+    def _report(self, error: ObservationError) -> None:
         self.status = Status(FAILED if self.lockstep else STALE, f"{error.reason}: {error}")

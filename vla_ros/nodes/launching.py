@@ -44,4 +44,5 @@ def node_action(process: Process) -> Node:
 
     return Node(package="vla_ros", executable=process.name, name=process.name, namespace=process.namespace,
                 parameters=[dict(process.parameters)], remappings=list(process.remappings), output="screen",
+                ros_arguments=["--enclave", process.enclave],
                 on_exit=ended, respawn=process.restart, respawn_delay=FIRST)

@@ -12,15 +12,15 @@ import threading
 from functools import partial
 
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.filter import InstructionFilter
 from vla_ros.msg import ActionChunk, PolicyStatus
-from vla_ros.nodes import convert, inferring, params, qos, states
+from vla_ros.nodes import convert, inferring, inputs, params, qos, states
 from vla_ros.nodes.ask_server import AskServer
-from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics, milliseconds
+from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics, counts, milliseconds
 from vla_ros.nodes.inferring import Inferring
 from vla_ros.nodes.overlay import look_image
 from vla_ros.nodes.params import Parameter
@@ -35,6 +35,7 @@ PARAMETERS = (
     Parameter("instruction_filter", "", "YAML file of the instructions that are refused before the policy is asked; "
               "empty: the shipped one"),
     params.LOCKSTEP,
+    params.EXECUTE_STEPS,
 )
 HEARTBEAT = 0.05  # [s] the control node moves nothing for a policy node that is silent
 CHECK = 0.1  # [s] how often the newest observation's age is looked at when nothing arrives
@@ -50,8 +51,8 @@ class PolicyNode(Node):
         barred = InstructionFilter.load(self.params.instruction_filter or None).reason
         self.policy = open_policy(self.params.policy, self.profile)
         self.inferring = Inferring(self.policy, self.profile, convert.image_array, self.now, self.params.lockstep,
-                                   barred)
-        self._chunks = self.create_publisher(ActionChunk, "vla/action_chunk", qos.stream(self.params.lockstep))
+                                   barred, self._usable())
+        self._chunks = self.create_publisher(ActionChunk, inputs.CHUNKS, qos.stream(self.params.lockstep))
         self._statuses = self.create_publisher(PolicyStatus, "vla/policy_status", qos.STATUS)
         self._looks = self.create_publisher(Image, "vla/look_image", qos.VIEW)
         self._published: tuple | None = None
@@ -70,11 +71,14 @@ class PolicyNode(Node):
 
     def _subscribe(self) -> None:
         sensor = qos.sensor(self.params.lockstep)
-        kind, suffix = (CompressedImage, "/compressed") if self.params.compressed else (Image, "")
-        for name in self.policy.cameras:
-            self.create_subscription(kind, f"camera/{name}/image_raw{suffix}", partial(self._on_image, name), sensor)
-        self.create_subscription(JointState, "joint_states", self._on_joints, sensor)
-        self.create_subscription(String, "vla/instruction", self._on_instruction, qos.REQUEST)
+        for name, (topic, kind) in inputs.cameras(self.policy.cameras, self.params.compressed).items():
+            self.create_subscription(kind, topic, partial(self._on_image, name), sensor)
+        self.create_subscription(JointState, inputs.JOINTS, self._on_joints, sensor)
+        self.create_subscription(String, inputs.INSTRUCTION, self._on_instruction, qos.REQUEST)
+
+    def _usable(self) -> float:
+        """[s] of a chunk that are executed before a newer one takes over."""
+        return min(self.params.execute_steps, self.policy.spec.horizon) * self.policy.spec.period
 
     def now(self) -> int:
         """[ns] ROS time"""
@@ -88,9 +92,9 @@ class PolicyNode(Node):
         try:
             joints = convert.joint_state(message)
         except ObservationError as error:
-            self.get_logger().warning(f"joint states ignored: {error}", throttle_duration_sec=5.0)
-            return
-        self.inferring.add(inferring.JOINTS, joints.stamp, joints)
+            self.inferring.reject(inferring.JOINTS, error)
+        else:
+            self.inferring.add(inferring.JOINTS, joints.stamp, joints)
         self._work_arrived()
 
     def _on_instruction(self, message: String) -> None:
@@ -162,9 +166,9 @@ class PolicyNode(Node):
     def _report(self):
         work = self.inferring
         good = work.status.state in (states.WAITING, states.RUNNING)
-        figures = {"instruction": work.instruction, "chunks": work.chunks,
-                   **{f"refused: {reason}": count for reason, count in work.refusals.items()},
-                   **milliseconds(work.stages.figures())}
+        figures = {"instruction": work.instruction, "chunks": work.chunks, "refused instructions": work.declined,
+                   **counts("refused", work.refusals), "deadline [ms]": 1e3 * work.deadline,
+                   "deadline misses": work.misses, **milliseconds(work.stages.windows)}
         return OK if good else WARN, f"{work.status.state}: {work.status.detail}".rstrip(": "), figures
 
     def close(self) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 import numpy as np
+
+# The latency budget: what a stage of a chunk's timings counts as. The model's other stages are its inference.
+BUDGET = {"age": "camera age", "wait": "queue", "convert": "preprocess", "preprocess": "preprocess", "decode": "decode",
+          "total": "total"}
 
 
 class Window:
@@ -31,6 +36,10 @@ class Window:
     def p95(self) -> float:
         return self.percentile(95)
 
+    @property
+    def p99(self) -> float:
+        return self.percentile(99)
+
 
 class Stages:
     """Windows by stage name, in the order in which the stages first came."""
@@ -47,3 +56,12 @@ class Stages:
     def figures(self) -> dict[str, tuple[float, float]]:
         """(p50, p95) [s] by stage."""
         return {name: (window.p50, window.p95) for name, window in self.windows.items()}
+
+
+def budget(timings: Mapping[str, float]) -> dict[str, float]:
+    """[s] by stage of BUDGET and 'inference', from the timings of a chunk."""
+    spent: dict[str, float] = {}
+    for name, seconds in timings.items():
+        stage = BUDGET.get(name, "inference")
+        spent[stage] = spent.get(stage, 0.0) + seconds
+    return spent

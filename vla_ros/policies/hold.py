@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vla_ros.errors import ObservationError
 from vla_ros.profile import RobotProfile
 from vla_ros.types import ActionChunk, Observation
 
@@ -20,7 +21,9 @@ class HoldPolicy:
 
     def infer(self, observation: Observation) -> ActionChunk:
         values = np.zeros((self.spec.horizon, self.spec.dim))
-        if "gripper" in self.spec.names and observation.gripper is not None:
+        if "gripper" in self.spec.names:
+            if observation.gripper is None:
+                raise ObservationError("joints", f"joint states lack {', '.join(self.profile.gripper.joints)}")
             gripper = self.profile.gripper
             opening = (observation.gripper - gripper.closed) / (gripper.open - gripper.closed)
             values[:, self.spec.names.index("gripper")] = np.clip(opening, 0, 1)

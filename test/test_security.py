@@ -1,0 +1,48 @@
+"""The SROS2 policy: who may command, and what the file says. test/ros/test_access.py holds it to the real nodes."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+from core_samples import ROBOTS
+
+from vla_ros import cli
+from vla_ros.security import access, policy_xml
+
+
+def publishers(nodes, topic):
+    return {name for name, may in nodes.items() if topic in may.publish}
+
+
+@pytest.mark.parametrize("profile", ROBOTS.values(), ids=ROBOTS)
+def test_the_path_of_a_command_has_one_author_at_each_step(profile):
+    nodes = access(profile)
+    assert publishers(nodes, "vla/action_chunk") == publishers(nodes, "vla/policy_status") == {"policy_node"}
+    assert publishers(nodes, profile.command.topic) == {"control_node"}
+    assert publishers(nodes, "vla/instruction") == {"task_node", "vla_send"}
+    assert publishers(nodes, "vla/stop") == {"vla_send"}
+    assert publishers(nodes, "joint_states") == {"sim_node"}, "on a robot: its driver's enclave"
+
+
+@pytest.mark.parametrize("profile", ROBOTS.values(), ids=ROBOTS)
+@pytest.mark.parametrize("namespace", ["", "/left", "left/"])
+def test_the_file_says_what_the_table_says(profile, namespace):
+    nodes = access(profile, compressed=True)
+    root = ElementTree.fromstring(policy_xml(nodes, namespace))
+    assert root.tag == "policy" and root.get("version") == "0.2.0"
+    processes = {enclave.get("path"): enclave.findall("profiles/profile") for enclave in root.find("enclaves")}
+    assert [node.get("node") for node in processes["/vla_ros/policy_node"]] == ["policy_node", "policy_node_ask"]
+    found = {node.get("node"): node for inside in processes.values() for node in inside}
+    assert found.keys() == nodes.keys() and len(processes) == len(nodes) - 1
+    for name, may in nodes.items():
+        node = found[name]
+        assert (node.get("ns"), node.get("node")) == ("/left" if namespace else "/", name)
+        said = {attribute: {each.text for each in group} for group in node for attribute in group.keys()}
+        assert said == {attribute: set(names) for attribute, names in vars(may).items() if names}
+        assert not any("*" in each or each == "/" for names in said.values() for each in names), "no wildcards"
+
+
+def test_the_command(capsys):
+    assert cli.main(["security", "--robot", "husky"]) == 0
+    assert "<topic>cmd_vel</topic>" in capsys.readouterr().out
