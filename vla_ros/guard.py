@@ -164,7 +164,7 @@ class ArmGuard:
         said: list[str] = []
         inside = {name: clamp(value, self.low[name], self.high[name], f"{name} position", said)
                   for name, value in command.positions.items()}
-        self._advance([inside[name] for name in self.profile.joints])
+        self._advance([inside[name] for name in self.profile.joints], said)
         out = dict(zip(self.profile.joints, self.motion.position.tolist(), strict=True))
         said += [f"{name} {abs(inside[name] - value):.2g} rad behind" for name, value in out.items()
                  if abs(inside[name] - value) > LAG]
@@ -178,14 +178,16 @@ class ArmGuard:
         self.motion.at(np.zeros(len(self.profile.joints)))
         return JointCommand(dict(zip(self.profile.joints, self.motion.position.tolist(), strict=True)) | self._fingers)
 
-    def _advance(self, target: list[float]) -> None:
-        """One period towards `target`, if it does not lead the hand out of the workspace, or further out."""
+    def _advance(self, target: list[float], said: list[str]) -> None:
+        """One period towards `target`; or of braking, where that would lead the hand out of the workspace, or further
+        out."""
         before, was = self.motion.state, self._outside(self.motion.position)
         self.motion.toward(target)
         outside = self._outside(self.motion.position)
         if outside > SLACK and outside > was:
+            said.append(f"workspace left by {outside:.3f} m: braking")
             self.motion.state = before  # it is not sent
-            raise ActionError("workspace", f"the hand would be {outside:.3f} m outside the workspace")
+            self.motion.at(np.zeros(len(target)))
 
     def _outside(self, q: np.ndarray) -> float:
         """[m] that the end effector is outside of the workspace; 0 inside."""

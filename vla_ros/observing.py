@@ -35,6 +35,13 @@ class Observer:
     def check_image(self, name: str, image: np.ndarray) -> None:
         check_image(self.profile, name, image)
 
+    def check_joints(self, joints: JointState) -> None:
+        """Joints are matched by name; one that is missing is an error, never a zero."""
+        missing = [name for name in self.profile.joints if name not in joints.positions]
+        if missing:
+            raise ObservationError("joints", f"joint states lack {', '.join(missing)}; "
+                                             f"have {', '.join(joints.positions)}")
+
 
 def check_image(profile: RobotProfile, name: str, image: np.ndarray) -> None:
     """Raises ObservationError for an image that is not what the profile says of camera `name`."""
@@ -45,13 +52,6 @@ def check_image(profile: RobotProfile, name: str, image: np.ndarray) -> None:
     if image.shape != expected or image.dtype != np.uint8:
         raise ObservationError("size", f"camera '{name}' gives {image.dtype} {image.shape}, "
                                        f"the robot profile says uint8 {expected}")
-
-    def check_joints(self, joints: JointState) -> None:
-        """Joints are matched by name; one that is missing is an error, never a zero."""
-        missing = [name for name in self.profile.joints if name not in joints.positions]
-        if missing:
-            raise ObservationError("joints", f"joint states lack {', '.join(missing)}; "
-                                             f"have {', '.join(joints.positions)}")
 
 
 class Pictures:
