@@ -49,7 +49,7 @@ def test_a_chunk_moves_runs_out_and_is_held():
         last = work.tick(i * TICK)
     assert last != first
     held = [work.tick(i * TICK) for i in range(49, 80)]
-    assert work.state == "holding" and held[0] != held[-1] and all(command == held[-1] for command in held[-20:])
+    assert work.state == "holding" and all(command == held[0] for command in held)
     assert work.commands == 1 + 47 + len(held) and len(work.latency) == 1
 
 
@@ -64,7 +64,7 @@ def test_after_some_commands_of_rest_it_is_silent_until_the_next_chunk(profile):
     sent = [work.tick(i * TICK) for i in range(120)]
     last = max(i for i, command in enumerate(sent) if command is not None)
     assert None not in sent[:last] and 48 < last < 100 and sent[last + 1:] == [None] * (119 - last)
-    assert sent[last] == sent[last - 9] and sent[last] != sent[last - 12], "ten of rest"
+    assert len({str(command) for command in sent[last - 9:last + 1]}) == 1, "ten of rest"
     assert work.state == "holding" and work.commands == last + 1
     work.joints(joint_state(profile, 2000 * MS))
     work.offer = Offer(chunk(profile, move, 2000 * MS), "go", 8)
@@ -301,9 +301,9 @@ def test_interventions_are_counted_by_kind():
     work = bench(values=np.tile([0.0, 0.0, -0.2, 1.0], (8, 1)))
     for i in range(40):
         work.tick(i * TICK)
-    assert work.interventions["workspace"] > 0 and work.interventions["behind"] > 0
+    assert work.interventions["workspace"] > 0
     kinds = {"workspace z -0.2 to 0.01": "workspace", "panda_joint1 position 9 to 2.8": "position",
-             "panda_joint1 0.3 rad behind": "behind", "v 5 to 0.6": "speed"}
+             "panda_joint1 step 0.3 to 0.1": "step", "v 5 to 0.6": "speed"}
     assert {kind_of(said) for said in kinds} == set(kinds.values())
     assert all(kind_of(said) == kind for said, kind in kinds.items())
 

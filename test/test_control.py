@@ -112,8 +112,10 @@ def test_an_overflow_in_the_decoder_is_refused_and_does_not_poison_what_follows(
 def test_it_holds_at_the_end_of_a_chunk(robot, track):
     controller = ready(ROBOTS[robot], FORWARD[robot])
     moving, after = (run(controller, n, start, track) for n, start in ((48, 0), (60, 8 * PERIOD)))
-    assert after[0] != after[-1] and len({str(command) for command in after[-30:]}) == 1 and controller.resting
-    if robot == "husky":
+    assert len({str(command) for command in after[-30:]}) == 1 and controller.resting
+    if robot == "panda":
+        assert all(command == moving[-1] for command in after)
+    else:
         assert moving[-1] != STILL and after[-1] == STILL
         speeds = [command.v for command in after]
         assert speeds == sorted(speeds, reverse=True)
@@ -131,17 +133,16 @@ def test_a_motion_begins_where_the_arm_was_left():
     assert_within_limits(controller, [first], dict(zip(PANDA.joints, led, strict=True)))
 
 
-def test_a_chunk_that_comes_while_braking_takes_over_the_motion():
+def test_a_chunk_that_comes_before_the_arm_has_settled_goes_on_from_the_last_target():
+    """Its measured joints lag behind: to begin there would throw it back."""
     controller = ready(PANDA, [[0.03, 0, 0, 1]] * 8)
-    commands = run(controller, 20)
+    last = run(controller, 20, track=False)[-1]
     controller.halt()
-    commands += run(controller, 1, 20 * TICK)
-    speed = controller.guard.motion.velocity
-    assert np.abs(speed).max() > 0.01 and not controller.resting
-    controller.accept(chunk(PANDA, [[0.03, 0, 0, 1]] * 8, 21 * TICK))
-    commands += run(controller, 1, 21 * TICK)
-    change = np.abs(controller.guard.motion.velocity - speed)
-    assert (change <= np.array(PANDA.max_acceleration) / PANDA.control_rate + 1e-9).all()
+    run(controller, 3, 20 * TICK, track=False)
+    controller.observe(joint_state(PANDA, 23 * TICK))
+    controller.accept(chunk(PANDA, [[0.03, 0, 0, 1]] * 8, 23 * TICK))
+    assert_within_limits(controller, run(controller, 1, 23 * TICK, track=False), last.positions)
+    assert not controller.resting
 
 
 @pytest.mark.parametrize("robot", ROBOTS)

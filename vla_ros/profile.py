@@ -83,17 +83,15 @@ class Wheels:
 
 @dataclass(frozen=True)
 class BaseLimits:
-    """v [m/s], w [rad/s], v_acceleration [m/s^2], w_acceleration [rad/s^2], v_jerk [m/s^3], w_jerk [rad/s^3]."""
+    """v [m/s], w [rad/s], v_acceleration [m/s^2], w_acceleration [rad/s^2]."""
 
     v: float
     w: float
     v_acceleration: float
     w_acceleration: float
-    v_jerk: float
-    w_jerk: float
 
     def __post_init__(self):
-        require_positive(self, "v", "w", "v_acceleration", "w_acceleration", "v_jerk", "w_jerk")
+        require_positive(self, "v", "w", "v_acceleration", "w_acceleration")
 
 
 @dataclass(frozen=True)
@@ -136,8 +134,6 @@ class RobotProfile:
     home: tuple[float, ...] = ()
     velocity_scale: float = 1.0
     position_margin: float = 0.0
-    max_acceleration: tuple[float, ...] = ()
-    max_jerk: tuple[float, ...] = ()
     gripper: Gripper | None = None
     workspace: Workspace | None = None
     wheels: Wheels | None = None
@@ -149,8 +145,7 @@ class RobotProfile:
         if self.command.interface not in INTERFACES[self.kind]:
             kind = f"command interface for kind {self.kind}"
             raise UnknownNameError(kind, self.command.interface, INTERFACES[self.kind])
-        needs = {"arm": ("ee_frame", "home", "workspace", "max_acceleration", "max_jerk"),
-                 "base": ("wheels", "limits")}[self.kind]
+        needs = {"arm": ("ee_frame", "home", "workspace"), "base": ("wheels", "limits")}[self.kind]
         missing = [key for key in needs if not getattr(self, key)]
         require(not missing, f"a robot of kind {self.kind} needs {', '.join(missing)}")
         require(self.control_rate >= 50, f"control_rate {self.control_rate} Hz must be at least 50")
@@ -162,10 +157,7 @@ class RobotProfile:
         mode = {"arm": "delta", "base": "velocity"}[self.kind]
         require(self.action.mode == mode, f"action mode '{self.action.mode}' does not move a {self.kind}: use {mode}")
         if self.kind == "arm":
-            for name in ("home", "max_acceleration", "max_jerk"):
-                values = getattr(self, name)
-                require(len(values) == len(self.joints), f"{name} needs {len(self.joints)} numbers, has {len(values)}")
-                require(name == "home" or min(values) > 0, f"{name} {list(values)} must be positive")
+            require(len(self.home) == len(self.joints), f"home needs {len(self.joints)} numbers, has {len(self.home)}")
             require(self.position_margin >= 0, f"position_margin {self.position_margin} must not be negative")
         else:
             wheels = self.wheels.left + self.wheels.right

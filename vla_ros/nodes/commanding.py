@@ -232,7 +232,7 @@ class Commanding:
 
 def kind_of(said: str) -> str:
     """What kind of intervention the guard speaks of: 'panda_joint1 position 9 to 2.8' is one of position."""
-    return next((kind for kind in ("workspace", "position", "behind") if kind in said.split()), "speed")
+    return next((kind for kind in ("workspace", "position", "step") if kind in said.split()), "speed")
 
 
 class Lockstep:
