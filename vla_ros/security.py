@@ -51,7 +51,8 @@ def access(profile: RobotProfile, compressed: bool = False) -> dict[str, Access]
              "vla/execute/_action/feedback")),
         "task_node": Access(
             (*always, "/diagnostics", "vla/instruction"),
-            (*heard, "vla/action_chunk", "vla/policy_status", "vla/control_status", "sim/task_state"),
+            (*heard, "vla/action_chunk", "vla/instruction", "vla/policy_status", "vla/control_status",
+             "sim/task_state"),
             execute=("vla/execute",)),
         "sim_node": Access(
             (*always, "/diagnostics", *cameras, *infos, "joint_states", "robot_description", "sim/task_state", "/clock",
