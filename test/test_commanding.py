@@ -303,7 +303,7 @@ def test_interventions_are_counted_by_kind():
         work.tick(i * TICK)
     assert work.interventions["workspace"] > 0
     kinds = {"workspace z -0.2 to 0.01": "workspace", "panda_joint1 position 9 to 2.8": "position",
-             "panda_joint1 step 0.3 to 0.1": "step", "v 5 to 0.6": "speed"}
+             "panda_joint1 step 0.3 to 0.1": "step", "v 5 to 0.6": "v"}
     assert {kind_of(said) for said in kinds} == set(kinds.values())
     assert all(kind_of(said) == kind for said, kind in kinds.items())
 

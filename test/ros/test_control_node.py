@@ -350,7 +350,7 @@ def test_diagnostics_count_by_kind_what_was_clamped_and_what_was_ignored(bench):
     bench.until(lambda: robot.node.ignored["joints"], "what was ignored",
                 lambda: robot.joints.publish(JointState(name=["elbow"], position=[0.0])))
     robot.offer(np.tile([5.0, 0.0], (8, 1)))
-    bench.until(lambda: robot.node.commanding.kinds["v"], "a clamped command", robot.measure)
+    bench.until(lambda: robot.node.commanding.interventions["v"], "a clamped command", robot.measure)
     heard.clear()
     figures = bench.until(lambda: heard and {v.key: v.value for v in heard[-1].status[0].values}, "figures",
                           robot.measure)

@@ -231,8 +231,10 @@ class Commanding:
 
 
 def kind_of(said: str) -> str:
-    """What kind of intervention the guard speaks of: 'panda_joint1 position 9 to 2.8' is one of position."""
-    return next((kind for kind in ("workspace", "position", "step") if kind in said.split()), "speed")
+    """What kind of intervention the guard speaks of: 'panda_joint1 position 9 to 2.8' is one of position, 'v 5 to 0.6'
+    one of v."""
+    words = said.split()
+    return next((kind for kind in ("workspace", "position", "step") if kind in words), words[0])
 
 
 class Lockstep:
