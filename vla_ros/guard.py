@@ -66,12 +66,13 @@ class ArmGuard:
     def begin(self, measured: np.ndarray) -> None:
         """Motion starts from `measured` joint positions (N,) [rad]. Raises ActionError when not finite."""
         require_finite(measured, "the measured positions are not finite: nothing bounds the first step")
-        self._before = dict(zip(self.profile.joints, measured.tolist(), strict=True))
+        self._before = (self._before or {}) | dict(zip(self.profile.joints, measured.tolist(), strict=True))
 
     def forget(self) -> None:
         """Nothing was commanded."""
         self._before: dict[str, float] | None = None  # [rad, m] the targets that went out last
         self._held = 0  # periods since the last motion
+        self._sent = False  # a command, of all joints
 
     @property
     def resting(self) -> bool:
@@ -90,13 +91,13 @@ class ArmGuard:
             raise ActionError("begin", "no measured positions to begin from")
         said: list[str] = []
         out = {name: self._inside(name, value, said) for name, value in command.positions.items()}
-        self._held, self._before = 0, self._before | self._cleared(out, said)
+        self._held, self._sent, self._before = 0, True, self._before | self._cleared(out, said)
         return Guarded(JointCommand(dict(self._before)), tuple(said))
 
     def brake(self) -> JointCommand | None:
-        """The last targets: a controller of positions comes to rest there. None before any motion."""
+        """The last targets: a controller of positions comes to rest there. None before any command."""
         self._held += 1
-        return None if self._before is None else JointCommand(dict(self._before))
+        return JointCommand(dict(self._before)) if self._sent else None
 
     def _inside(self, name: str, value: float, said: list[str]) -> float:
         value = clamp(value, self.low[name], self.high[name], f"{name} position", said)
