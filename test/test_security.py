@@ -5,6 +5,8 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
+
+from vla_ros.profile import LASTING
 from core_samples import ROBOTS
 
 from vla_ros import cli
@@ -19,7 +21,8 @@ def publishers(nodes, topic):
 def test_the_path_of_a_command_has_one_author_at_each_step(profile):
     nodes = access(profile)
     assert publishers(nodes, "vla/action_chunk") == publishers(nodes, "vla/policy_status") == {"policy_node"}
-    assert publishers(nodes, profile.command.topic) == {"control_node"}
+    watched = {"watchdog_node"} if profile.command.interface in LASTING else set()
+    assert publishers(nodes, profile.command.topic) == {"control_node"} | watched
     assert publishers(nodes, "vla/instruction") == {"task_node", "vla_send"}
     assert publishers(nodes, "vla/stop") == {"vla_send"}
     assert publishers(nodes, "joint_states") == {"sim_node"}, "on a robot: its driver's enclave"

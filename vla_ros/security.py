@@ -1,7 +1,7 @@
 """Who may say and hear what: the policy file of SROS2 for our nodes and one robot. No ROS here.
 
-Only the policy node may publish chunks, only the control node commands, only the task node and an operator
-instructions, and only an operator may stop the robot or release it.
+Only the policy node may publish chunks, only the control node and its watchdog commands, only the task node and an
+operator instructions, and only an operator may stop the robot or release it.
 """
 
 from __future__ import annotations
