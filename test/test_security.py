@@ -5,11 +5,10 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
-
-from vla_ros.profile import LASTING
 from core_samples import ROBOTS
 
 from vla_ros import cli
+from vla_ros.profile import LASTING
 from vla_ros.security import access, policy_xml
 
 
