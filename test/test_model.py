@@ -10,7 +10,7 @@ from model_samples import MODEL, TOKENIZER, WORDS, tiny
 from vla_ros.errors import CheckpointError
 from vla_ros.model import vocabulary as vocab
 from vla_ros.model.files import open_checkpoint, save_checkpoint
-from vla_ros.model.look import RELATIONS, coordinates
+from vla_ros.model.look import RELATIONS, coordinates, ways
 
 TEXTS = ("touch the red cube", "put the blue ball to the left of the tray, please")
 IMAGE, SEEK = MODEL.config.image_tokens, MODEL.seek
@@ -221,6 +221,12 @@ def test_a_relation_is_to_where_the_landmark_is():
 def test_coordinates_are_of_the_patches_middles():
     places = coordinates(16).view(16, 16, -1)
     assert places[0, 0, :2].tolist() == [-7.5, -7.5] and places[3, 15, :2].tolist() == [7.5, -4.5]
+
+
+def test_every_way_between_two_patches_is_among_the_ways():
+    offsets, index = ways(16)
+    places = coordinates(16)[:, :2]
+    assert offsets.shape == (31**2, 2) and torch.equal(offsets[index], places[:, None] - places)
 
 
 def test_a_model_without_names_by_place_has_none_of_their_weights():

@@ -10,6 +10,8 @@ Places 0..P-1 are patches; P is 'not there', P + 1 'nowhere' (the instruction na
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,8 +73,8 @@ class Look(nn.Module):
         place, relation = told[..., :self.coordinates], told[..., self.coordinates:]
         places = coordinates(self.grid).to(text.device)
         by_place = (place[..., None, :] * places).sum(-1)  # not matmul: bfloat16 would round neighbours together
-        offsets = places[:, None, :2] - places[:, :2]  # (P landmarks, P patches, 2), from the second to the first
-        table = SLOPE * self.relation(torch.cat([offsets / 2, torch.tanh(offsets)], -1))  # (P, P, R)
+        offsets, index = (tensor.to(text.device) for tensor in ways(self.grid))
+        table = SLOPE * self.relation(torch.cat([offsets / 2, torch.tanh(offsets)], -1))[index]  # (P, P, R)
         beside = torch.einsum("bklm,mpr->bklpr", marks.to(table.dtype), table).float()
         return by_place + (beside * relation[..., None, :]).sum(-1)
 
@@ -91,6 +93,18 @@ class Look(nn.Module):
         ids = bins + torch.tensor([vocab.LOOK_X, vocab.LOOK_Y], device=pixels.device)
         other = torch.where(place == self.grid**2, vocab.ABSENT, vocab.NOWHERE)[..., None]
         return torch.where((place < self.grid**2)[..., None], ids, other)
+
+
+@cache
+@torch.inference_mode(False)  # what is kept serves training too
+def ways(grid: int) -> tuple[Tensor, Tensor]:
+    """All ways from a patch to another, ((2 G - 1)^2, 2) in the units of coordinates(), and which it is from each patch
+    to each landmark, (P landmarks, P patches): as few as there are, they are scored in no time."""
+    line = torch.arange(1 - grid, grid)
+    rows, columns = (axis.flatten() for axis in torch.meshgrid(line, line, indexing="ij"))
+    cells = torch.arange(grid**2)
+    down, right = ((part[:, None] - part) + grid - 1 for part in (cells // grid, cells % grid))
+    return SLOPE * 2 / grid * torch.stack([columns, rows], -1).float(), down * (2 * grid - 1) + right
 
 
 def coordinates(grid: int) -> Tensor:
