@@ -162,7 +162,7 @@ def fuzz(node, samples: Samples, fuzzer: Fuzz, count: int, raised: list[str]) ->
     """Every subscription and service of a node, but for those that ROS 2 itself makes."""
     found, feed = [], Feed(node, samples)
     for subscription in node.subscriptions:
-        if subscription.topic_name in ("/clock", "/parameter_events"):
+        if subscription.topic_name in ("/clock", "/parameter_events") or "/_action/" in subscription.topic_name:
             continue
         found.append(hammer(subscription.topic_name, subscription.msg_type, subscription.callback, samples, fuzzer,
                             count, raised, feed))
