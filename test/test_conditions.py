@@ -34,7 +34,8 @@ def setting(condition, task="reach", seed=0, **options):
 CHANGES = {  # what a condition sets; scenes may stay as they were by chance
     "plain": set(), "wordings": {"scene"}, "pairs": {"scene"}, "distractors": {"scene"}, "camera": {"appearance"},
     "light": {"appearance"}, "latency": {"latency"}, "absent": {"scene", "right"}, "impossible": {"scene", "right"},
-    "changed": {"change"}, "shuffled": {"scene"}, "frozen": {"pictures", "right"}, "black": {"pictures", "right"}}
+    "changed": {"change"}, "sequence": {"scene", "change"}, "shuffled": {"scene"}, "frozen": {"pictures", "right"},
+    "black": {"pictures", "right"}}
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -186,6 +187,7 @@ def arm():
     ("frozen", OraclePolicy, "fault", True), ("frozen", Creeping, "moved", False),
     ("black", HoldPolicy, "still", True), ("black", OraclePolicy, "fault", True),
     ("changed", OraclePolicy, "success", True), ("changed", HoldPolicy, "time", False),
+    ("sequence", OraclePolicy, "success", True), ("sequence", HoldPolicy, "time", False),
     ("shuffled", OraclePolicy, "success", True)])
 def test_what_counts_as_right(arm, condition, policy, ending, right):
     made = run_setting(arm, policy(arm if policy is OraclePolicy else PANDA), setting(condition))
@@ -235,6 +237,20 @@ def test_success_before_the_words_change_does_not_count(arm):
     early = replace(made, change=replace(made.change, after=6.0))
     ended = run_setting(arm, OraclePolicy(arm), early)
     assert ended.success and ended.seconds > 6.0 and ended.instruction == early.change.scene.instruction
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_things_told_at_once_the_second_is_told_when_the_first_is_done(arm, seed):
+    made, oracle, told = setting("sequence", seed=seed), OraclePolicy(arm), []
+
+    def follow(world, tick):
+        if not told or told[-1][0] != world.scene.instruction:
+            told.append((world.scene.instruction, world.stamp / 1e9))
+
+    ended = run_setting(arm, oracle, made, on_step=follow)
+    assert [words for words, _ in told] == [made.scene.instruction, made.change.scene.instruction]
+    assert told[1][1] > 0.3 and ended.success and ended.seconds > told[1][1]
+    assert not any("then" in words for words, _ in told)
 
 
 @pytest.mark.parametrize("milliseconds", [0, 100, 200, 400])

@@ -87,6 +87,11 @@ def changed(setting, rng, templates):
     return replace(setting, change=scenes.changed(setting.scene, setting.task, rng))
 
 
+def sequence(setting, rng, templates):
+    scene, change = scenes.sequence(setting.scene, setting.task, rng)
+    return replace(with_scene(setting, scene), change=change)
+
+
 def shuffled(setting, rng, templates):
     return with_scene(setting, scenes.shuffled(setting.scene, setting.task, rng))
 
@@ -109,6 +114,8 @@ CONDITIONS: dict[str, Condition] = {
     "absent": Condition("the object named is not there: right is to refuse", absent, has_target),
     "impossible": Condition("it cannot be done: right is to refuse", impossible),
     "changed": Condition("after one second, other words: right is to do what they say", changed, on_arm, rated=False),
+    "sequence": Condition("told at once to do it, then something else: right is to do both in turn", sequence,
+                          lambda task: on_arm(task) and task in scenes.FREE_AFTER, rated=False),
     "shuffled": Condition("the words of another family, judged by the layout's own goal: what language is worth",
                           shuffled, has_target, rated=False),
     "frozen": Condition("the cameras repeat their first picture: right is to end by refusing it, or not to move",

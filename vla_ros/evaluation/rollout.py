@@ -77,27 +77,33 @@ class Rollout:
         self.asking = Asking(policy.infer, self.observe, execute_steps * world.profile.ticks_per_step,
                              setting.latency, thinking)
         self.begin, self.first, self.confidence, self.pictures = world.state, None, None, Pictures()
+        self.change = setting.change  # None once it has come
 
     def run(self, on_step: Hook | None = None) -> Outcome:
         self.policy.reset()
         self.controller.reset()
         limit = min(self.world.task.time_limit, WATCHED) if self.setting.right == STILL else self.world.task.time_limit
-        change, rate = self.setting.change, self.world.profile.control_rate
-        turn = round(change.after * rate) if change else 0
-        if change:
-            limit = change.after + change.task.time_limit
+        rate = self.world.profile.control_rate
+        if self.change:
+            limit = (limit if self.change.after is None else self.change.after) + self.change.task.time_limit
         try:
             for tick in range(round(limit * rate)):
-                if change and tick == turn:
+                if self._due(tick / rate):
                     self._turn()
-                ending = self._step(tick, on_step, judged=tick >= turn)
+                ending = self._step(tick, on_step)
                 if ending:
                     return self.outcome(*ending)
         except (ActionError, ObservationError) as error:
             return self.outcome("fault", str(error))
         return self.outcome("time")
 
-    def _step(self, tick: int, on_step: Hook | None, judged: bool) -> tuple[str, str] | None:
+    def _due(self, seconds: float) -> bool:
+        """Whether other words are to be given now."""
+        if self.change is None:
+            return False
+        return self.world.progress.success if self.change.after is None else seconds >= self.change.after
+
+    def _step(self, tick: int, on_step: Hook | None) -> tuple[str, str] | None:
         """One control period; the ending and its detail when it was the last."""
         self.controller.observe(self.world.joints())
         chunk = self.asking.at(tick, self.world.stamp)
@@ -110,7 +116,7 @@ class Rollout:
         if on_step:
             on_step(self.world, moved)
         self.world.step(moved.command)
-        done = judged and self.setting.right == DONE and self.world.progress.success
+        done = self.change is None and self.setting.right == DONE and self.world.progress.success
         return ("success", "") if done else None
 
     def _answered(self, chunk: ActionChunk) -> tuple[str, str] | None:
@@ -122,7 +128,8 @@ class Rollout:
 
     def _turn(self) -> None:
         """Other words: they end the motion of those before, as in nodes/commanding.py."""
-        self.world.instruct(self.setting.change.scene, self.setting.change.task)
+        self.world.instruct(self.change.scene, self.change.task)
+        self.change = None
         self.controller.halt()
         self.asking.forget()
 

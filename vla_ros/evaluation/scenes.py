@@ -12,6 +12,7 @@ import numpy as np
 
 from vla_ros.errors import SimulationError
 from vla_ros.evaluation.setting import Change
+from vla_ros.sequence import parts
 from vla_ros.sim.tasks import TASKS, Task
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.tasks.task import DIRECTION_VECTORS
@@ -23,6 +24,7 @@ LAYOUTS = 30  # looked at for the most crowded one
 OTHERS = 1000  # looked at for an object that a scene lacks
 ONE_OBJECT = ("reach", "push", "pick", "away", "drive")  # families whose words fit any object of any scene
 FOLLOWING = ("reach", "pick")  # families that can be begun from wherever the arm is
+FREE_AFTER = ("reach", "push", "place", "next_to", "stack", "away", "home")  # families that leave the hand empty
 HALF_WAY = 1.0  # [s]
 
 
@@ -81,6 +83,18 @@ def changed(scene: Scene, task: Task, rng: np.random.Generator) -> Change:
     families = [t for t in FOLLOWING if t in TASKS and TASKS[t].robot == task.robot]
     family = str(rng.choice(families))
     return Change(HALF_WAY, TASKS[family], about_another(scene, family, rng))
+
+
+def sequence(scene: Scene, task: Task, rng: np.random.Generator) -> tuple[Scene, Change]:
+    """Told at once to do this, then something else; where the words do not come apart, nothing else is ever told."""
+    change = changed(scene, task, rng)
+    second = change.scene
+    if task.name == change.task.name == "reach" and rng.random() < 0.5:
+        second = replace(second, instruction=f"the {second.objects[second.target].words}")
+    told = f"{scene.instruction.rstrip('.!?')}, then {second.instruction}"
+    first, *rest = parts(told)
+    return (replace(scene, instruction=first),
+            Change(None, change.task, replace(second, instruction=rest[0] if rest else told)))
 
 
 def about_another(scene: Scene, family: str, rng: np.random.Generator) -> Scene:

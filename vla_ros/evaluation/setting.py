@@ -14,9 +14,9 @@ LIVE, FROZEN, BLACK = "live", "frozen", "black"  # what the cameras deliver: pic
 
 @dataclass(frozen=True)
 class Change:
-    """From `after` [s] on, other words: those of `scene`, judged by `task`."""
+    """From `after` [s] on, or (None) when what was told first is done: the words of `scene`, judged by `task`."""
 
-    after: float
+    after: float | None
     task: Task
     scene: Scene
 

@@ -1,7 +1,8 @@
 """task_node: the action vla/execute. It gives the instruction, follows it, and says how it ended.
 
 One execution at a time: a new goal preempts the one before. When an execution ends, however it does, the empty
-instruction is given, and the result is sent when policy and control have let go of the words.
+instruction is given, and the result is sent when policy and control have let go of the words. An instruction of several
+parts ("touch the red cube, then the blue one") is executed part by part, each when the one before has succeeded.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action import CancelResponse, GoalResponse
 from rclpy.node import Node
 from std_msgs.msg import String
 
@@ -19,12 +20,14 @@ from vla_ros.action import ExecuteInstruction
 from vla_ros.errors import ObservationError
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus, TaskState
 from vla_ros.nodes import convert, params, qos
+from vla_ros.nodes.deferred import DeferredServer
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics
 from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.progress import Progress
 from vla_ros.nodes.running import run
 from vla_ros.nodes.states import CANCELED, SUCCEEDED
 from vla_ros.nodes.tasking import Board, Execution, Report, TaskReport, Verdict
+from vla_ros.sequence import parts
 from vla_ros.stop_words import StopWords
 
 PARAMETERS = (
@@ -42,17 +45,22 @@ REPEAT = 0.5  # [s] an instruction that is not in force yet is given again
 LET_GO = 1.0  # [s] that the nodes have to let go of the words
 
 
-class DeferredServer(ActionServer):
-    """An action server whose goals are executing from their acceptance until `finish`.
+@dataclass
+class Course:
+    """A goal on its way: the parts that are left, how many there were, [s] ROS time that those before took, and their
+    chunks; why no other part is to follow."""
 
-    rclpy would run a callback for as long as the goal lasts; a coroutine that waits keeps its executor spinning.
-    """
+    goal: object
+    left: list[str]
+    count: int
+    seconds: float = 0.0
+    chunks: int = 0
+    broken_off: str = ""
 
-    def notify_execute(self, goal_handle, execute_callback) -> None:
-        """Nothing runs: the node's callbacks follow the goal."""
-
-    def finish(self, goal, result) -> None:
-        super().notify_execute(goal, lambda _: result)
+    @property
+    def done(self) -> int:
+        """Parts, but for the one being executed."""
+        return self.count - len(self.left) - 1
 
 
 @dataclass
@@ -72,7 +80,7 @@ class TaskNode(Node):
         self.params = params.declare(self, PARAMETERS)
         self.board, self.outcomes = Board(), dict.fromkeys(convert.OUTCOMES, 0)
         self.stops = StopWords.load(self.params.stop_words)
-        self.goal = self.execution = self.ending = self.next_goal = None
+        self.course = self.execution = self.ending = self.next_goal = None
         self._said: tuple[str, float] = ("", 0.0)
         self._instruction = self.create_publisher(String, "vla/instruction", qos.REQUEST)
         self.create_subscription(PolicyStatus, "vla/policy_status", self._on_policy, qos.STATUS)
@@ -123,6 +131,8 @@ class TaskNode(Node):
             return  # the control node says what is wrong with them
         if self.execution is not None:
             self._settle(self.execution.told(words, self.stops.mean(words)))
+            if self.ending is not None and words not in ("", self.execution.instruction):
+                self.course.broken_off = f"other words were given: '{words}'"
 
     # The goal
 
@@ -140,22 +150,33 @@ class TaskNode(Node):
     def _on_accepted(self, goal) -> None:
         """The goal before ends first."""
         goal.execute()
-        if self.goal is None:
+        if self.course is None:
             self._begin(goal)
             return
         preempted = Verdict(CANCELED, "preempted by a new goal")
         if self.next_goal is not None:
             self._conclude(self.next_goal, preempted, ExecuteInstruction.Result())
-        self.next_goal = goal
+        self.next_goal, self.course.broken_off = goal, preempted.message
         self._settle(preempted)
 
     def _begin(self, goal) -> None:
-        self.goal, limit = goal, goal.request.time_limit or self.params.time_limit
-        words, p = convert.words(goal.request.instruction), self.params
+        words = parts(convert.words(goal.request.instruction))
+        self.course = Course(goal, words, len(words))
+        self._execute()
+
+    def _execute(self) -> None:
+        """The next part; each has the goal's time."""
+        words, limit = self.course.left.pop(0), self.course.goal.request.time_limit or self.params.time_limit
+        p = self.params
         self.execution = Execution(words, limit, p.silence_limit, self.board, self.now(), time.monotonic(),
                                    Progress(p.no_progress_time, p.no_progress_distance), self.stops.mean(words))
-        self.get_logger().info(f"goal: '{self.execution.instruction}' within {limit:g} s")
+        self.get_logger().info(f"goal: '{self.execution.instruction}' within {limit:g} s{self._which()}")
         self._check()
+
+    def _which(self) -> str:
+        """Of several parts, which one."""
+        course = self.course
+        return f" (part {course.done + 1} of {course.count})" if course.count > 1 else ""
 
     def _settle(self, verdict: Verdict | None) -> None:
         """The execution has its verdict: the words are taken back."""
@@ -164,8 +185,18 @@ class TaskNode(Node):
             self._say("")
 
     def _finish(self) -> None:
-        self._conclude(self.goal, self.ending.verdict, result_of(self.execution, self.ending.duration))
-        waiting, self.goal, self.execution, self.ending, self.next_goal = self.next_goal, None, None, None, None
+        """A part that succeeded is followed by the next; all else ends the goal."""
+        course, verdict, execution, which = self.course, self.ending.verdict, self.execution, self._which()
+        course.seconds, course.chunks = course.seconds + self.ending.duration, course.chunks + execution.chunks
+        self.execution = self.ending = None
+        if verdict.outcome == SUCCEEDED and course.left:
+            self.get_logger().info(f"{SUCCEEDED}: {verdict.message}{which}")
+            if not course.broken_off:
+                self._execute()
+                return
+            verdict = Verdict(CANCELED, course.broken_off)
+        self._conclude(course.goal, Verdict(verdict.outcome, verdict.message + which), result_of(execution, course))
+        waiting, self.course, self.next_goal = self.next_goal, None, None
         if waiting is not None:
             self._begin(waiting)
 
@@ -191,7 +222,7 @@ class TaskNode(Node):
             return
         if self.execution is None:
             return
-        if self.goal.is_cancel_requested:
+        if self.course.goal.is_cancel_requested:
             self._settle(Verdict(CANCELED, "canceled on request"))
             return
         self._settle(self.execution.check(self.now(), now))
@@ -206,10 +237,12 @@ class TaskNode(Node):
 
     def _feedback(self) -> None:
         execution = self.execution
-        if execution is not None and self.goal.is_active:
-            self.goal.publish_feedback(ExecuteInstruction.Feedback(
-                phase=execution.phase, progress=execution.progress, elapsed=execution.elapsed(self.now()),
-                latency=execution.latency, text=execution.text))
+        if execution is not None and self.course.goal.is_active:
+            course = self.course
+            self.course.goal.publish_feedback(ExecuteInstruction.Feedback(
+                phase=execution.phase, progress=(course.done + execution.progress) / course.count,
+                elapsed=course.seconds + execution.elapsed(self.now()), latency=execution.latency,
+                text=execution.text))
 
     def _report(self):
         silent = self.board.silent(time.monotonic(), self.params.silence_limit)
@@ -224,10 +257,11 @@ class TaskNode(Node):
         self._server.destroy()
 
 
-def result_of(execution: Execution, duration: float) -> ExecuteInstruction.Result:
+def result_of(execution: Execution, course: Course) -> ExecuteInstruction.Result:
+    """The stages are those of the last part."""
     figures = execution.stages.figures()
     return ExecuteInstruction.Result(
-        duration=duration, first_chunk=execution.first_chunk, chunks=execution.chunks, stages=list(figures),
+        duration=course.seconds, first_chunk=execution.first_chunk, chunks=course.chunks, stages=list(figures),
         p50=[p50 for p50, _ in figures.values()], p95=[p95 for _, p95 in figures.values()])
 
 
