@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
 from vla_ros.control import Controller
 from vla_ros.observing import Observer
-from vla_ros.profile import RobotProfile, load_profile
+from vla_ros.profile import MotionLimits, RobotProfile, load_profile
 from vla_ros.types import ActionChunk, JointState, Observation
 
 PANDA, HUSKY = load_profile("panda"), load_profile("husky")
+SMOOTH = replace(PANDA, motion=MotionLimits((15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0),
+                                            (7500.0, 3750.0, 5000.0, 6250.0, 7500.0, 10000.0, 10000.0)))
 ROBOTS = {"panda": PANDA, "husky": HUSKY}
 OPENING = 0.03  # [m] gap that the sample gripper stands at
 
@@ -37,9 +41,9 @@ def observation(profile: RobotProfile, instruction: str = "touch the red cube", 
     return Observer(profile).observation(images, dict.fromkeys(images, stamp), joint_state(profile, stamp), instruction)
 
 
-def ready(profile: RobotProfile, values=None, stamp: int = 0, q=None) -> Controller:
+def ready(profile: RobotProfile, values=None, stamp: int = 0, q=None, **more) -> Controller:
     """A controller that has measured joints at `stamp` [ns] and, when given, accepted `values` for that moment."""
-    controller = Controller(profile)
+    controller = Controller(profile, **more)
     controller.observe(joint_state(profile, stamp, q))
     if values is not None:
         controller.accept(chunk(profile, values, stamp))

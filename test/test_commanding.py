@@ -97,6 +97,40 @@ def test_only_an_answer_to_the_words_in_force_moves():
     assert not work.take()
 
 
+def splicing(*between, splice="ensemble"):
+    """A chunk, what happens `between`, and 500 ms after it another; the tick of that moment, and who commanded."""
+    work = Commanding(PANDA, 500 * MS, splice=splice)
+    work.joints(joint_state(PANDA))
+    work.instruct("go")
+    for stamp in (0, 500 * MS):
+        if stamp:
+            for happen in between:
+                happen(work)
+        work.joints(joint_state(PANDA, stamp))
+        work.offer = Offer(chunk(PANDA, UP if stamp == 0 else -UP, stamp), "go", stamp)
+        assert work.take()
+        work.tick(stamp)
+    return work.moved, work
+
+
+def test_where_chunks_meet_they_are_spliced_and_the_gap_is_counted():
+    moved, work = splicing()
+    assert [part.chunk.stamp for part in moved.step.parts] == [0, 500 * MS]
+    assert work.gaps.max == moved.seam.gap > work.jumps.max == moved.seam.jump > 0 and len(work.gaps) == 1
+
+
+@pytest.mark.parametrize("splice", ["ensemble", "blend"])
+@pytest.mark.parametrize("between", [
+    (lambda work: work.instruct("stay"), lambda work: work.instruct("go")),
+    (lambda work: work.stop(True), lambda work: work.stop(False), lambda work: work.instruct("go")),
+    (lambda work: work.miss("policy node"), lambda work: work.miss("")),
+    (lambda work: (work.forget("it stood still"), work.instruct("go")),)],
+    ids=["other words", "a stop", "silence", "a pause of the process"])
+def test_nothing_is_blended_across(between, splice):
+    moved, work = splicing(*between, splice=splice)
+    assert moved.step.older == () and moved.seam is None and len(work.gaps) == 0
+
+
 def test_a_chunk_is_executed_for_a_while_before_a_newer_one_takes_over():
     work = bench()
     work._execute = 400 * MS
@@ -289,7 +323,7 @@ def test_a_guard_that_raises_holds(monkeypatch):
     work = bench()
     work.tick(0)
 
-    def refuse(command):
+    def refuse(*command):
         raise ActionError("finite", "command is not finite")
     monkeypatch.setattr(work.controller.guard, "check", refuse)
     braked = [work.tick(i * TICK) for i in range(1, 30)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from core_samples import HUSKY, PANDA, ROBOTS, chunk, joint_state, ready, values_of
+from core_samples import HUSKY, PANDA, ROBOTS, SMOOTH, chunk, joint_state, ready, values_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -121,6 +121,14 @@ def test_it_holds_at_the_end_of_a_chunk(robot, track):
         assert speeds == sorted(speeds, reverse=True)
 
 
+def test_with_limits_of_acceleration_an_arm_brakes_at_the_end_of_a_chunk():
+    controller = ready(SMOOTH, FORWARD["panda"])
+    moving, after = (run(controller, n, start) for n, start in ((48, 0), (60, 8 * PERIOD)))
+    q, end = (np.array([command.positions[j] for j in PANDA.joints]) for command in (moving[-1], after[-1]))
+    assert len({str(command) for command in after[-30:]}) == 1 and controller.resting
+    assert 0 < np.abs(end - q).max() < 0.02, "it brakes, and does not go on"
+
+
 def test_a_motion_begins_where_the_arm_was_left():
     """Held at rest, the arm was led elsewhere: the first command is one step from there at most."""
     controller = ready(PANDA, FORWARD["panda"])
@@ -136,9 +144,9 @@ def test_a_motion_begins_where_the_arm_was_left():
 def test_a_chunk_that_comes_before_the_arm_has_settled_goes_on_from_the_last_target():
     """Its measured joints lag behind: to begin there would throw it back."""
     controller = ready(PANDA, [[0.03, 0, 0, 1]] * 8)
-    last = run(controller, 20, track=False)[-1]
+    run(controller, 20, track=False)
     controller.halt()
-    run(controller, 3, 20 * TICK, track=False)
+    last = run(controller, 3, 20 * TICK, track=False)[-1]
     controller.observe(joint_state(PANDA, 23 * TICK))
     controller.accept(chunk(PANDA, [[0.03, 0, 0, 1]] * 8, 23 * TICK))
     assert_within_limits(controller, run(controller, 1, 23 * TICK, track=False), last.positions)

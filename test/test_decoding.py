@@ -28,7 +28,7 @@ def arm_chunk(steps, gripper=1.0) -> ActionChunk:
 def follow(decoder: ArmDecoder, made: ActionChunk, ticks: int, said: list[str] | None = None):
     """The commands of the first `ticks` control periods of a chunk, from home."""
     state, said = joint_state(PANDA), [] if said is None else said
-    return [decoder.decode(Step(made, *divided(tick)), state, state, said) for tick in range(ticks)]
+    return [decoder.decode(Step(made, *divided(tick)), lambda stamp: state, state, said) for tick in range(ticks)]
 
 
 def divided(tick: int) -> tuple[int, float]:

@@ -165,7 +165,7 @@ def test_conditions_have_cells_of_their_own_and_an_interrupted_run_goes_on(tmp_p
     assert made["calibration"]["n"] == 6 and made["calibration"]["ece"] == 1  # sure, and always wrong
     shown = capsys.readouterr().out
     assert "condition" in shown and "calibration error 100.0 %" in shown
-    facts = {key: made[key] for key in ("checkpoint", "clock", "through")}
+    facts = {key: made[key] for key in ("checkpoint", "clock", "through", "splice")}
     journal = Journal(file.with_suffix(".part.jsonl"), facts)
     journal.open()
     for episode in made["episodes"][1:]:

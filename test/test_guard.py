@@ -1,8 +1,14 @@
-"""The guard: nothing that is not finite passes, limits hold whatever comes, and what is changed is said."""
+"""The guard: nothing that is not finite passes, limits hold whatever comes, and what is changed is said.
+
+An arm's with limits of acceleration and jerk in its profile: test_motion.py. Here are those of a profile without.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from core_samples import HUSKY, PANDA, joint_state, number
+from core_samples import HUSKY, joint_state, number
+from core_samples import PANDA as SHIPPED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +17,7 @@ from vla_ros.guard import ROUNDING, SETTLED, SLACK, ArmGuard, BaseGuard, clamp, 
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.types import JointCommand, Pose, TwistCommand
 
+PANDA = replace(SHIPPED, motion=None)
 KINEMATICS = ArmKinematics(PANDA)
 FINGERS = PANDA.gripper.joints
 NAMES = (*PANDA.joints, *FINGERS)

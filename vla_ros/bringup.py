@@ -10,6 +10,7 @@ from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.paths import data_folder
 from vla_ros.profile import LASTING, load_profile
 from vla_ros.security import ENCLAVES
+from vla_ros.splicing import DEFAULT, SPLICES
 
 PARENT = "VLA_ROS_PARENT"  # environment: process id without which a node does not go on
 TRANSPORTS = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
@@ -105,7 +106,7 @@ class Argument:
 
 
 ROBOT = Argument("robot", "panda", "robot profile: a shipped name (panda, husky) or a YAML file")
-POLICY = Argument("policy", "native", "policy: native, hold, replay:FILE.npz, or a checkpoint's folder")
+POLICY = Argument("policy", "native", "policy: native, hold, replay:FILE.npz, a checkpoint's folder, or ws://HOST:PORT")
 FILTER = Argument("instruction_filter", "",
                   "YAML file of the instructions that are refused before the policy is asked; empty: the shipped one")
 NAMESPACE = Argument("namespace", "", "namespace of the nodes and their topics")
@@ -119,6 +120,8 @@ NO_PROGRESS_TIME = Argument("no_progress_time", 20.0, "[s] ROS time, after which
                             "left is known and has not become less; 0: never")
 OUTCOMES = (STOP_WORDS, STALL_TIME, NO_PROGRESS_TIME)
 EXECUTE_STEPS = Argument("execute_steps", 4, "action steps of a chunk that are executed before a newer one takes over")
+SPLICE = Argument("splice", DEFAULT, "how a newer chunk takes over from the one that runs: the newest alone, a mean of "
+                  "all, or a crossfade", tuple(SPLICES))
 SIM_ARGUMENTS = (
     ROBOT, POLICY,
     Argument("task", "", "task family to begin with; empty: the robot's first"),
@@ -127,14 +130,14 @@ SIM_ARGUMENTS = (
              ("realtime", "lockstep")),
     Argument("factor", 1.0, "simulated seconds a second, in real time"),
     Argument("world", "bullet", "physics and cameras, or a mock that tracks perfectly", ("bullet", "mock")),
-    EXECUTE_STEPS,
+    EXECUTE_STEPS, SPLICE,
     Argument("camera_rate", 0.0, "[Hz] simulated, of camera images in real time; 0: the policy's rate"),
     Argument("overview", False, "also publish camera/overview/image_raw, a view for people"),
     FILTER, TIME_LIMIT, *OUTCOMES, NAMESPACE, REMAP,
 )
 ROBOT_ARGUMENTS = (
     ROBOT, POLICY,
-    EXECUTE_STEPS,
+    EXECUTE_STEPS, SPLICE,
     Argument("compressed", False, "camera images come on image_raw/compressed (jpeg or png)"),
     Argument("use_sim_time", False, "time comes from /clock: for a robot in another simulator, or from a bag"),
     FILTER, TIME_LIMIT, *OUTCOMES, NAMESPACE, REMAP,
@@ -173,7 +176,7 @@ def command_path(a: dict, shared: dict, control: dict) -> tuple[Process, ...]:
     policy = robot | {"policy": a["policy"], "instruction_filter": a["instruction_filter"],
                       "execute_steps": a["execute_steps"]}
     stops = {"stop_words": a["stop_words"]}
-    control = robot | stops | {"stall_time": a["stall_time"]} | control
+    control = robot | stops | {"stall_time": a["stall_time"], "splice": a["splice"]} | control
     task = stops | {"time_limit": a["time_limit"], "no_progress_time": a["no_progress_time"]}
     lasting = load_profile(a["robot"]).command.interface in LASTING and not shared.get("lockstep")
     watchdog = Process("watchdog_node", robot | {"use_sim_time": shared["use_sim_time"]}, ("publisher", "/diagnostics"))

@@ -7,7 +7,7 @@ and the tests run the same code.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vla_ros.chunking import ChunkScheduler, Step, check_chunk
 from vla_ros.decoding import ArmDecoder, BaseDecoder
@@ -15,25 +15,44 @@ from vla_ros.errors import ActionError
 from vla_ros.guard import ArmGuard, BaseGuard
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.profile import RobotProfile
-from vla_ros.types import ActionChunk, Command, JointState
+from vla_ros.splicing import DEFAULT
+from vla_ros.types import ActionChunk, Command, JointState, TwistCommand
 
 MEMORY_NS = 5_000_000_000  # how long measured joints are kept, to find those of a chunk's observation
 
 @dataclass(frozen=True)
+class Seam:
+    """Where a newer chunk takes over from one that has steps left: how far commands lie from what would have been
+    commanded without it. Of the joint that is furthest [rad], or of a base's larger velocity [m/s, rad/s]; before the
+    guard. The fingers do not count: they are told to open or to close.
+
+    gap: of the newer chunk's own command; jump: of that which goes out, spliced.
+    """
+
+    gap: float
+    jump: float
+
+
+@dataclass(frozen=True)
 class Tick:
-    """One control period: what to send (None: nothing), the step in force (None: holding), what the guard changed."""
+    """One control period: what to send (None: nothing), the step in force (None: holding), what the guard changed, and
+    the seam, if one chunk meets another here."""
 
     command: Command | None
     step: Step | None
     interventions: tuple[str, ...] = ()
+    seam: Seam | None = None
 
 
 class Controller:
-    """observe() measured joints, accept() chunks, tick() at the profile's control rate."""
+    """observe() measured joints, accept() chunks, tick() at the profile's control rate.
 
-    def __init__(self, profile: RobotProfile):
+    splice: how a newer chunk takes over from the one that runs, by name (splicing.py).
+    """
+
+    def __init__(self, profile: RobotProfile, splice: str = DEFAULT):
         self.profile = profile
-        self.scheduler = ChunkScheduler(profile.action)
+        self.scheduler = ChunkScheduler(profile.action, splice)
         if profile.kind == "arm":
             kinematics = ArmKinematics(profile)
             self.decoder, self.guard = ArmDecoder(profile, kinematics), ArmGuard(profile, kinematics)
@@ -47,7 +66,7 @@ class Controller:
         self.decoder.reset()
         self.guard.forget()
         self._joints: OrderedDict[int, JointState] = OrderedDict()
-        self._stepping = False
+        self._step: Step | None = None  # of the tick before
 
     def halt(self) -> None:
         """Drops the chunk in force: the robot comes to rest and holds, until another is accepted."""
@@ -93,22 +112,45 @@ class Controller:
 
         Raises ActionError when the guard refuses one; the chunk is dropped then, so that the next tick brakes.
         """
+        before, self._step = self._step, None
         step = self.scheduler.at(now)
         if step is None:
-            self._stepping = False
             return Tick(self.guard.brake(), None)
         said: list[str] = []
         try:
-            if not self._stepping and self.guard.resting:
+            if before is None and self.guard.resting:
                 self._begin()
-            observed = self.joints_at(step.chunk.stamp) or self.current
-            guarded = self.guard.check(self.decoder.decode(step, observed, self.current, said))
+            takes_over = before is not None and before.chunk is not step.chunk
+            without, alone = self._on_either_side(now, step) if takes_over else (None, None)
+            command = self.decoder.decode(step, self._observed, self.current, said)
+            guarded = self.guard.check(command, *self._ahead(now))
         except ActionError:
             self.halt()
-            self._stepping = False
             raise
-        self._stepping = True
-        return Tick(guarded.command, step, (*said, *guarded.interventions))
+        self._step = step
+        seam = without and Seam(*(distance(without, c, self.profile.joints) for c in (alone, command)))
+        return Tick(guarded.command, step, (*said, *guarded.interventions), seam)
+
+    def _ahead(self, now: int) -> list:
+        """What the guard wants to know of the way ahead."""
+        periods = self.guard.ahead
+        if not periods:
+            return []
+        later = self.scheduler.later(now, round(periods * 1e9 / self.profile.control_rate))
+        return [self.decoder.ahead(now, later, self._observed, periods)]
+
+    def _observed(self, stamp: int) -> JointState:
+        return self.joints_at(stamp) or self.current
+
+    def _on_either_side(self, now: int, step: Step) -> tuple[Command | None, Command | None]:
+        """What would be commanded without the newest chunk, and by it alone; None where the one before has run out."""
+        before, alone = self.scheduler.without_newest(now), replace(step, share=1.0, older=())
+        if before is None:
+            return None, None
+        try:
+            return tuple(self.decoder.preview(s, self._observed, self.current, []) for s in (before, alone))
+        except ActionError:  # one of them leads nowhere; whether the newest does is for decode() to say
+            return None, None
 
     def _begin(self) -> None:
         """A motion starts where the robot is, wherever it was left: somebody may have moved it."""
@@ -117,3 +159,10 @@ class Controller:
             self.decoder.reset()
         else:
             self.guard.begin()
+
+
+def distance(a: Command, b: Command, joints: tuple[str, ...]) -> float:
+    """The largest difference of two targets over `joints` [rad], or of two base velocities [m/s, rad/s]."""
+    if isinstance(a, TwistCommand):
+        return max(abs(a.v - b.v), abs(a.w - b.w))
+    return max(abs(a.positions[name] - b.positions[name]) for name in joints)

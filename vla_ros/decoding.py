@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from vla_ros.kinematics import ArmKinematics
 from vla_ros.profile import RobotProfile
 from vla_ros.spec import ActionSpec
 from vla_ros.types import ActionChunk, JointCommand, JointState, Pose, TwistCommand
+
+Observed = Callable[[int], JointState]  # the measured joints of a moment [ns]
 
 TRANSLATION = ("dx", "dy", "dz")
 ROTATION = ("droll", "dpitch", "dyaw")
@@ -29,9 +32,14 @@ class Waypoints:
     def pose(self, step: Step) -> Pose:
         """The pose a fraction into a step, on a straight line and the shortest rotation."""
         a, b = step.index, step.index + 1
-        turn = pin.log3(self.rotations[a].T @ self.rotations[b])
-        return Pose(self.positions[a] + step.fraction * (self.positions[b] - self.positions[a]),
-                    self.rotations[a] @ pin.exp3(step.fraction * turn))
+        return between(Pose(self.positions[a], self.rotations[a]), Pose(self.positions[b], self.rotations[b]),
+                       step.fraction)
+
+
+def between(a: Pose, b: Pose, fraction: float) -> Pose:
+    """From a (0) to b (1), on a straight line and the shortest rotation."""
+    turn = pin.log3(a.rotation.T @ b.rotation)
+    return Pose(a.position + fraction * (b.position - a.position), a.rotation @ pin.exp3(fraction * turn))
 
 
 def columns(values: np.ndarray, spec: ActionSpec, names: tuple[str, ...]) -> np.ndarray:
@@ -66,28 +74,60 @@ class ArmDecoder:
 
     def reset(self) -> None:
         self._target: np.ndarray | None = None  # (N,) [rad] last joint target
-        self._chunk: ActionChunk | None = None
-        self._way: Waypoints | None = None
+        self._ways: list[tuple[ActionChunk, Waypoints]] = []  # of the chunks in force
 
-    def decode(self, step: Step, observed: JointState, current: JointState, said: list[str]) -> JointCommand:
-        """observed: the joints at the chunk's observation; current: now, where the first target starts from. A place
+    def decode(self, step: Step, observed: Observed, current: JointState, said: list[str]) -> JointCommand:
+        """observed: the joints at a chunk's observation; current: now, where the first target starts from. A place
         outside the workspace is brought inside, and that is written to `said`."""
-        if self._chunk is not step.chunk:
-            pose = self.kinematics.forward(self.kinematics.vector(observed))
-            self._way, self._chunk = waypoints(step.chunk, pose, self.level), step.chunk
-        if self._target is None:
-            self._target = self.kinematics.vector(current)
-        goal = self._way.pose(step)
-        goal = Pose(clamp_place(goal.position, self.profile.workspace, said), goal.rotation)
-        self._target = self.kinematics.step(self._target, goal, 1 / self.profile.control_rate)
-        positions = dict(zip(self.profile.joints, self._target.tolist(), strict=True))
-        return JointCommand(positions | self._fingers(step.index))
+        command = self.preview(step, observed, current, said)
+        self._target = np.array([command.positions[joint] for joint in self.profile.joints])
+        self._ways = [(chunk, way) for chunk, way in self._ways if any(chunk is part.chunk for part in step.parts)]
+        return command
 
-    def _fingers(self, index: int) -> dict[str, float]:
+    def ahead(self, now: int, later: Sequence[tuple[int, Step]], observed: Observed, periods: int) -> np.ndarray:
+        """Joint targets (periods, N) [rad] of the control periods after `now` [ns], which was decoded last. later:
+        moments [ns] and what is in force then; after the last the arm stays. One step of IK from each to the next, and
+        straight lines between."""
+        moments, places = [now], [self._target]
+        for moment, step in later:
+            goal = self.goal(step, observed, [])
+            places.append(self.kinematics.step(places[-1], goal, (moment - moments[-1]) / 1e9))
+            moments.append(moment)
+        wanted = now + np.arange(1, periods + 1) * 1e9 / self.profile.control_rate
+        return np.array([np.interp(wanted, moments, joint) for joint in zip(*places, strict=True)]).T
+
+    def preview(self, step: Step, observed: Observed, current: JointState, said: list[str]) -> JointCommand:
+        """What decode() would return, without going on from it."""
+        start = self.kinematics.vector(current) if self._target is None else self._target
+        goal = self.goal(step, observed, said)
+        target = self.kinematics.step(start, goal, 1 / self.profile.control_rate)
+        positions = dict(zip(self.profile.joints, target.tolist(), strict=True))
+        return JointCommand(positions | self._fingers(step, self._way(step.chunk, observed)))
+
+    def goal(self, step: Step, observed: Observed, said: list[str]) -> Pose:
+        """Where the hand is to be: between the poses of the chunks in force, by their shares."""
+        goal, shares = None, 0.0
+        for part in step.parts:
+            pose = self._way(part.chunk, observed).pose(part)
+            pose = Pose(clamp_place(pose.position, self.profile.workspace, said), pose.rotation)
+            shares += part.share
+            goal = pose if goal is None else between(goal, pose, part.share / shares)
+        return goal
+
+    def _way(self, chunk: ActionChunk, observed: Observed) -> Waypoints:
+        way = next((way for known, way in self._ways if known is chunk), None)
+        if way is None:
+            pose = self.kinematics.forward(self.kinematics.vector(observed(chunk.stamp)))
+            way = waypoints(chunk, pose, self.level)
+            self._ways.append((chunk, way))
+        return way
+
+    def _fingers(self, step: Step, way: Waypoints) -> dict[str, float]:
+        """As the newest chunk says: half open is no way between open and closed."""
         gripper = self.profile.gripper
-        if gripper is None or self._way.gripper is None:
+        if gripper is None or way.gripper is None:
             return {}
-        fraction = float(np.clip(self._way.gripper[index], 0.0, 1.0))
+        fraction = float(np.clip(way.gripper[step.index], 0.0, 1.0))
         half = (gripper.closed + fraction * (gripper.open - gripper.closed)) / 2
         return dict.fromkeys(gripper.joints, half)
 
@@ -98,6 +138,8 @@ class BaseDecoder:
     def reset(self) -> None:
         """Nothing to forget."""
 
-    def decode(self, step: Step, observed: JointState, current: JointState, said: list[str]) -> TwistCommand:
-        row, names = step.chunk.values[step.index], step.chunk.spec.names
+    def decode(self, step: Step, observed: Observed, current: JointState, said: list[str]) -> TwistCommand:
+        row, names = sum(part.share * part.chunk.values[part.index] for part in step.parts), step.chunk.spec.names
         return TwistCommand(v=float(row[names.index("v")]), w=float(row[names.index("w")]))
+
+    preview = decode

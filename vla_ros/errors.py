@@ -59,3 +59,7 @@ class ActionError(VlaError):
 
 class SimulationError(VlaError):
     """A world that cannot do what it was asked to."""
+
+
+class RemoteError(VlaError):
+    """Another program that does not answer in time, or a message of its that cannot be used."""

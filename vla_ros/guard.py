@@ -1,7 +1,7 @@
 """The guard: the last thing before the wire. In this order: finite, names, joint limits, speed, workspace.
 
-Every command goes on from the one before, and a motion begins where the robot is measured. What the guard changes, it
-says.
+Every command goes on from the one before, and a motion begins where the robot is measured. Where the profile has limits
+of acceleration and jerk, an arm moves by plans that keep them (motion.py). What the guard changes, it says.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import numpy as np
 
 from vla_ros.errors import ActionError
 from vla_ros.kinematics import ArmKinematics
+from vla_ros.motion import Motion
 from vla_ros.profile import RobotProfile, Workspace
 from vla_ros.types import JointCommand, TwistCommand
 
 ROUNDING = 1e-9  # differences below this are arithmetic, not interventions
+BEHIND = 1e-3  # [rad] between a target and what goes out, from which limits of motion are spoken of
 SETTLED = 0.2  # [s] of commands of rest, after which an arm has come to where it was told
 SLACK = 0.05  # [m] outside the workspace: at full speed joint limits bend the way of the hand by as much
 AXES = "xyz"
@@ -52,21 +54,29 @@ def clamp_place(place: np.ndarray, box: Workspace, said: list[str]) -> np.ndarra
 
 
 class ArmGuard:
-    """Positions inside the URDF's limits less a margin, no faster than its velocity limits, hand in the workspace."""
+    """Positions inside the URDF's limits less a margin, no faster than its velocity limits, hand in the workspace.
+
+    With `motion` in the profile also within its limits of acceleration and jerk, in braking too.
+    """
 
     def __init__(self, profile: RobotProfile, kinematics: ArmKinematics):
         self.profile, self.kinematics, names = profile, kinematics, profile.joints
-        self.low = dict(zip(names, kinematics.lower + profile.position_margin, strict=True))
-        self.high = dict(zip(names, kinematics.upper - profile.position_margin, strict=True))
+        low, high = kinematics.lower + profile.position_margin, kinematics.upper - profile.position_margin  # [rad]
+        self.low, self.high = dict(zip(names, low, strict=True)), dict(zip(names, high, strict=True))
         self.step = dict(zip(names, kinematics.max_velocity / profile.control_rate, strict=True))  # [rad] a period
         for name in profile.gripper.joints if profile.gripper else ():
             self.low[name], self.high[name] = profile.gripper.closed / 2, profile.gripper.open / 2
+        limits = profile.motion
+        self.motion = limits and Motion(1 / profile.control_rate, low, high, kinematics.max_velocity,
+                                        limits.acceleration, limits.jerk)
         self.forget()
 
     def begin(self, measured: np.ndarray) -> None:
         """Motion starts from `measured` joint positions (N,) [rad]. Raises ActionError when not finite."""
         require_finite(measured, "the measured positions are not finite: nothing bounds the first step")
         self._before = (self._before or {}) | dict(zip(self.profile.joints, measured.tolist(), strict=True))
+        if self.motion:
+            self.motion.begin(measured)
 
     def forget(self) -> None:
         """Nothing was commanded."""
@@ -75,54 +85,89 @@ class ArmGuard:
         self._sent = False  # a command, of all joints
 
     @property
+    def ahead(self) -> int:
+        """Periods to come whose targets the guard makes use of."""
+        return self.motion.horizon - 1 if self.motion else 0
+
+    @property
     def resting(self) -> bool:
         """Whether no motion is being commanded, for long enough that there is none."""
         return self._before is None or self._held >= SETTLED * self.profile.control_rate
 
-    def check(self, command: JointCommand) -> Guarded:
-        """The next command on the way to `command` [rad]. Raises ActionError for one that is not to be obeyed."""
+    def check(self, command: JointCommand, ahead: np.ndarray | None = None) -> Guarded:
+        """The next command on the way to `command` [rad]. Raises ActionError for one that is not to be obeyed.
+
+        ahead: (any, N) [rad] the targets of the periods after it, as far as they are known.
+        """
         unknown = [n for n in command.positions if n not in self.low]
         missing = [n for n in self.profile.joints if n not in command.positions]
         if unknown or missing:
             raise ActionError("joints", f"command names unknown joints {unknown} and lacks {missing}; "
                                         f"known: {', '.join(self.low)}")
         require_finite(command.positions.values(), "command holds positions that are not finite")
+        if ahead is not None:
+            require_finite(ahead.flat, "the way ahead holds positions that are not finite")
         if self._before is None:
             raise ActionError("begin", "no measured positions to begin from")
         said: list[str] = []
-        out = {name: self._inside(name, value, said) for name, value in command.positions.items()}
-        self._held, self._sent, self._before = 0, True, self._before | self._cleared(out, said)
+        out = {name: clamp(value, self.low[name], self.high[name], f"{name} position", said)
+               for name, value in command.positions.items()}
+        out |= self._planned(out, ahead, said) if self.motion else self._stepped(out, said)
+        self._held, self._sent, self._before = 0, True, self._before | out
         return Guarded(JointCommand(dict(self._before)), tuple(said))
 
     def brake(self) -> JointCommand | None:
-        """The last targets: a controller of positions comes to rest there. None before any command."""
-        self._held += 1
+        """The last targets: a controller of positions comes to rest there. With limits of motion the next on the way to
+        rest. None before any command."""
+        if self.motion and self._sent:
+            self.motion.brake(self._stays_inside)
+            self._before |= self._joints(self.motion.position)
+        self._held = self._held + 1 if self.motion is None or self.motion.resting else 0
         return JointCommand(dict(self._before)) if self._sent else None
 
-    def _inside(self, name: str, value: float, said: list[str]) -> float:
-        value = clamp(value, self.low[name], self.high[name], f"{name} position", said)
-        if name not in self.step:
-            return value
-        reach, before = self.step[name] + ROUNDING, self._before[name]
-        return clamp(value, before - reach, before + reach, f"{name} step", said)
+    def _joints(self, q: np.ndarray) -> dict[str, float]:
+        return dict(zip(self.profile.joints, q.tolist(), strict=True))
 
-    def _cleared(self, out: dict[str, float], said: list[str]) -> dict[str, float]:
-        """`out`; or nothing new for the arm where it leads the hand out of the workspace, or further out."""
-        was, outside = self._outside(self._before), self._outside(out)
-        if outside <= max(SLACK, was):
-            return out
+    def _stepped(self, out: dict[str, float], said: list[str]) -> dict[str, float]:
+        """The arm's part of `out`, at most one period of the highest speed away; or where it was, if that leads the
+        hand out of the workspace, or further out."""
+        before = {name: self._before[name] for name in self.profile.joints}
+        reach = {name: step + ROUNDING for name, step in self.step.items()}
+        next_ = {name: clamp(out[name], value - reach[name], value + reach[name], f"{name} step", said)
+                 for name, value in before.items()}
+        outside = self._outside(next_.values())
+        if outside <= max(SLACK, self._outside(before.values())):
+            return next_
         said.append(f"workspace left by {outside:.3f} m: holding")
-        return {name: value for name, value in out.items() if name not in self.step}
+        return before
 
-    def _outside(self, positions: dict[str, float]) -> float:
+    def _planned(self, out: dict[str, float], ahead: np.ndarray | None, said: list[str]) -> dict[str, float]:
+        """The arm's part of `out`, as near as the limits of motion allow; braking, where no way leads on."""
+        wanted = np.array([[out[name] for name in self.profile.joints]])
+        if ahead is not None and len(ahead):
+            wanted = np.vstack([wanted, ahead])
+        if not self.motion.follow(wanted, self._stays_inside):
+            said.append("workspace and limits leave no way on: braking")
+        made = self._joints(self.motion.position)
+        said += [f"{name} motion {out[name]:.4g} to {value:.4g}" for name, value in made.items()
+                 if abs(out[name] - value) > BEHIND]
+        return made
+
+    def _stays_inside(self, plan: np.ndarray) -> bool:
+        """Whether a plan (H, N) nowhere leads the hand out of the workspace, or further out."""
+        most = max(SLACK, self._outside(self.motion.position))
+        return all(self._outside(q) <= most for q in plan)
+
+    def _outside(self, q: Iterable[float]) -> float:
         """[m] that the end effector is outside of the workspace; 0 inside."""
-        place = self.kinematics.forward(np.array([positions[name] for name in self.profile.joints])).position
-        box = self.profile.workspace
+        place, box = self.kinematics.forward(np.array([*q])).position, self.profile.workspace
         return float(np.linalg.norm(place - np.clip(place, box.min, box.max)))
 
 
 class BaseGuard:
     """Speed and acceleration limits of the profile."""
+
+    ahead = 0  # as of ArmGuard
 
     def __init__(self, profile: RobotProfile):
         self.limits, self.dt = profile.limits, 1 / profile.control_rate

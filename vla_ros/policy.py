@@ -35,7 +35,7 @@ class Policy(Protocol):
         ...
 
     def reset(self) -> None:
-        """Forgets what it remembers of the episode."""
+        """Forgets what it remembers of the episode: a shallow copy that was reset has an episode of its own."""
         ...
 
 

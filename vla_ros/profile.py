@@ -95,6 +95,19 @@ class BaseLimits:
 
 
 @dataclass(frozen=True)
+class MotionLimits:
+    """Of an arm's joints, in the profile's order: acceleration [rad/s^2], jerk [rad/s^3]."""
+
+    acceleration: tuple[float, ...]
+    jerk: tuple[float, ...]
+
+    def __post_init__(self):
+        for name in ("acceleration", "jerk"):
+            values = getattr(self, name)
+            require(all(value > 0 for value in values), f"{name} {list(values)} must be positive")
+
+
+@dataclass(frozen=True)
 class Workspace:
     """[m] the box that the end effector may be in, base frame."""
 
@@ -134,6 +147,7 @@ class RobotProfile:
     home: tuple[float, ...] = ()
     velocity_scale: float = 1.0
     position_margin: float = 0.0
+    motion: MotionLimits | None = None
     gripper: Gripper | None = None
     workspace: Workspace | None = None
     wheels: Wheels | None = None
@@ -159,7 +173,11 @@ class RobotProfile:
         if self.kind == "arm":
             require(len(self.home) == len(self.joints), f"home needs {len(self.joints)} numbers, has {len(self.home)}")
             require(self.position_margin >= 0, f"position_margin {self.position_margin} must not be negative")
+            for name, values in vars(self.motion).items() if self.motion else ():
+                require(len(values) == len(self.joints),
+                        f"motion.{name} needs {len(self.joints)} numbers, has {len(values)}")
         else:
+            require(self.motion is None, "motion holds limits of an arm's joints: a base has limits")
             wheels = self.wheels.left + self.wheels.right
             require(set(wheels) <= set(self.joints), f"wheels {list(wheels)} must be among joints {list(self.joints)}")
 

@@ -16,6 +16,7 @@ from std_msgs.msg import Bool, String
 from vla_ros.action import ExecuteInstruction
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 
+from vla_ros.errors import UnknownNameError
 from vla_ros.nodes import control_node, convert, qos
 from vla_ros.profile import config_folder, load_profile
 from vla_ros.types import ActionChunk as Chunk
@@ -356,6 +357,33 @@ def test_diagnostics_count_by_kind_what_was_clamped_and_what_was_ignored(bench):
                           robot.measure)
     assert int(figures["intervention: v"]) >= 1 and "intervention: w" not in figures
     assert int(figures["joint states refused: joints"]) >= 1
+
+
+@pytest.mark.parametrize("splice", ["switch", "blend"])
+def test_how_far_chunks_are_apart_where_they_meet_is_published(bench, splice):
+    """In lockstep, where the second chunk is in time on any machine; the arm stands still, so that they differ."""
+    robot = Robot(bench, lockstep=True, execute_steps=1, splice=splice)
+    heard = bench.listen(DiagnosticArray, "/diagnostics")
+    robot.words.publish(String(data="go"))
+    bench.until(lambda: robot.statuses and robot.statuses[-1].instruction == "go", "words")
+    joints = Joints(dict(zip(PANDA.joints, PANDA.home, strict=True)) | dict.fromkeys(PANDA.gripper.joints, 0.02), {}, 0)
+    for tick in range(7):
+        stamp = 10**9 + round(tick * 1e9 / 60)
+        if tick % 6 == 0:
+            robot.chunks.publish(convert.chunk_message(Chunk(MOVES["panda"], PANDA.action, stamp), "go", tick))
+        robot.joints.publish(convert.joint_message(replace(joints, stamp=stamp)))
+        bench.until(lambda tick=tick: len(robot.commands) == tick + 1, f"command {tick}")
+    status = bench.until(lambda: robot.statuses[-1].seam_max > 0 and robot.statuses[-1], "a seam")
+    assert status.seam_p50 == status.seam_p95 == status.seam_max, "there is one"
+    heard.clear()
+    figures = bench.until(lambda: heard and {v.key: v.value for v in heard[-1].status[0].values}, "figures")
+    assert float(figures["seam gap max [rad]"]) == pytest.approx(status.seam_max, rel=1e-5)
+    assert (float(figures["seam jump max [rad]"]) > 0) == (splice == "switch")
+
+
+def test_a_splice_that_is_not_known_is_refused_by_name(bench):
+    with pytest.raises(UnknownNameError, match="splice 'average'; available: blend, ensemble, switch"):
+        bench.start(control_node.ControlNode, splice="average")
 
 
 def test_lockstep_answers_each_joint_state_once(bench):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vla_ros.cli import at_least, share
 from vla_ros.errors import ConfigError
+from vla_ros.splicing import DEFAULT, SPLICES
 
 HELP = "score a policy closed-loop: success per task and condition with its 95 % interval"
 PATHS = ("inprocess", "ros")
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--clock", choices=CLOCKS, default="paused",
         help="paused: the world waits for the policy; it runs under the conditions latency-*")
     add("--thinking", type=seconds, help="[s] that an inference counts for under a running clock (default: measured)")
+    add("--splice", choices=tuple(SPLICES), default=DEFAULT,
+        help=f"how a newer chunk takes over from the one that runs (default: {DEFAULT})")
     add("--wordings", type=Path, help="YAML file of families to templates, for the condition wordings")
     add("--json", type=Path, help="write the scores here; an interrupted run with the same file goes on")
     add("--html", type=Path, help="write a report here: tables, plots, videos of failures, in one file")
@@ -57,11 +60,12 @@ def run(args: argparse.Namespace) -> int:
     from vla_ros.evaluation.scores import Journal, as_table, report
 
     tasks = chosen_tasks(args.task)
-    options = Options(templates_of(args.wordings), args.thinking)
+    options = Options(templates_of(args.wordings), args.thinking, args.splice)
     conditions = chosen_conditions(args, tasks, options.templates)
     check(args, conditions)
     todo = episodes(tasks, args.episodes, args.seeds_from, conditions, options.templates)
-    facts = {"checkpoint": identity(args.policy, tasks), "clock": args.clock, "through": args.through}
+    facts = {"checkpoint": identity(args.policy, tasks), "clock": args.clock, "through": args.through,
+             "splice": args.splice}
     journal = Journal(args.json and args.json.with_suffix(".part.jsonl"), facts | changed_facts(args))
     if not journal.open():
         print("vla eval: an interrupted run of something else lay beside that file; begun anew", file=sys.stderr)
@@ -141,7 +145,7 @@ def complete(todo: list, args: argparse.Namespace, options, journal) -> None:
             from vla_ros.nodes.evaluator import evaluate_through_ros
         except ImportError as error:
             raise ConfigError(f"ROS 2 or the interfaces of vla_ros are not to be found: {error}") from error
-        collect(evaluate_through_ros(missing, args.policy), journal, len(todo))
+        collect(evaluate_through_ros(missing, args.policy, args.splice), journal, len(todo))
     else:
         collect(spreader(args)(run_one, missing, args.policy, args.jobs, options), journal, len(todo))
 

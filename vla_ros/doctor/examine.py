@@ -13,6 +13,7 @@ from vla_ros.doctor.finding import Finding, error, ok, run
 from vla_ros.doctor.transport import transport
 from vla_ros.errors import CheckpointError, UnknownNameError, VlaError
 from vla_ros.profile import RobotProfile
+from vla_ros.remote.address import is_address
 
 OF_CHECKPOINT = (checkpoint.files, checkpoint.trained_on, checkpoint.action_statistics,
                  checkpoint.proprioception_statistics, checkpoint.proprioception, actions.gripper, actions.motion,
@@ -30,7 +31,7 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
     from vla_ros.policies import checkpoint_folder
     found = run(robot.CHECKS, robot.Robot(profile))
     found.append(transport(profile, os.environ))
-    if policy.partition(":")[0] in ("hold", "replay"):
+    if is_address(policy) or policy.partition(":")[0] in ("hold", "replay"):
         return found + list(without_checkpoint(profile, policy, execute_steps))
     folder = checkpoint_folder(policy, profile)
     if not folder.is_dir():
@@ -45,14 +46,14 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
 
 
 def without_checkpoint(profile: RobotProfile, policy: str, execute_steps: int) -> Iterator[Finding]:
-    """hold, and a replay: they act in the robot's own spec."""
+    """hold, and a replay: they act in the robot's own spec; a remote policy, which says what its spec is."""
     from vla_ros.policies import open_policy
     try:
         opened = open_policy(policy, profile)
     except UnknownNameError:
         raise
     except VlaError as reason:
-        yield error("policy", str(reason), UNREADABLE, "a recording that was made on this robot")
+        yield error("policy", str(reason), UNREADABLE, "a recording, or a server, that was made for this robot")
         return
     yield ok("policy", f"'{opened.name}' reads no checkpoint")
     yield from run(OF_ACTIONS, Acting(opened.spec, profile, execute_steps))

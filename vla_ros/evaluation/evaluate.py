@@ -24,6 +24,7 @@ from vla_ros.profile import load_profile
 from vla_ros.sim.oracle import OraclePolicy
 from vla_ros.sim.tasks import get_task
 from vla_ros.sim.world import World
+from vla_ros.splicing import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ class Episode:
 
 @dataclass(frozen=True)
 class Options:
-    """templates: of the condition 'wordings', None for the shipped ones; thinking: [s] as in run_setting."""
+    """templates: of the condition 'wordings', None for the shipped ones; thinking: [s], splice: as in run_setting."""
 
     templates: Templates = None
     thinking: float | None = None
+    splice: str = DEFAULT
 
 
 USUAL = Options()
@@ -117,7 +119,8 @@ def run(policy: str, episode: Episode, options: Options = USUAL, on_step: Hook |
     """One episode, in the worker's own world of that robot."""
     world, opened = stage(policy, get_task(episode.task).robot)
     setting = make_setting(episode.task, episode.seed, episode.condition, options.templates)
-    outcome = run_setting(world, opened, setting, thinking=options.thinking, on_step=on_step)
+    outcome = run_setting(world, opened, setting, thinking=options.thinking, on_step=on_step,
+                          splice=options.splice)
     return replace(outcome, condition=episode.condition)
 
 

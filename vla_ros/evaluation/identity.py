@@ -9,6 +9,7 @@ from pathlib import Path
 from vla_ros.paths import shipped_checkpoint
 from vla_ros.policies import open_policy
 from vla_ros.profile import load_profile
+from vla_ros.remote.address import is_address
 from vla_ros.sim.tasks import get_task
 
 DIGITS = 12
@@ -22,13 +23,26 @@ def identity(policy: str, tasks: Sequence[str]) -> str:
     """
     if policy in WITHOUT_FILES:
         return policy
-    paths = [source(policy, robot) for robot in dict.fromkeys(get_task(task).robot for task in tasks)]
-    return ", ".join(dict.fromkeys(f"{path.name}@{digest(path)}" for path in paths))
+    robots = dict.fromkeys(get_task(task).robot for task in tasks)
+    return ", ".join(dict.fromkeys(opened_name(policy, robot) for robot in robots))
+
+
+def opened_name(policy: str, robot: str) -> str:
+    """As `named`, of one that is opened first; of a remote one, what its server says of itself, and where it is."""
+    opened = open_policy(policy, load_profile(robot))
+    return f"{opened.checkpoint or opened.name} at {opened.place}" if is_address(policy) else named(policy, robot)
+
+
+def named(policy: str, robot: str) -> str:
+    """A policy that is there, by name and digest."""
+    if policy in WITHOUT_FILES:
+        return policy
+    path = source(policy, robot)
+    return f"{path.name}@{digest(path)}"
 
 
 def source(policy: str, robot: str) -> Path:
-    """Where a policy for a robot is stored. Raises what opening it raises."""
-    open_policy(policy, load_profile(robot))
+    """Where a policy for a robot is stored."""
     if policy.startswith("replay:"):
         return Path(policy.removeprefix("replay:"))
     if policy == "native":

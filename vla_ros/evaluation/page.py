@@ -13,7 +13,7 @@ from vla_ros.evaluation.conditions import CONDITIONS
 from vla_ros.evaluation.filming import Film
 from vla_ros.evaluation.scores import percent
 
-FACTS = ("checkpoint", "clock", "through", "seeds", "wordings", "thinking")
+FACTS = ("checkpoint", "clock", "through", "splice", "seeds", "wordings", "thinking")
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }

@@ -15,6 +15,7 @@ from vla_ros.observing import Pictures
 from vla_ros.policy import Policy
 from vla_ros.sim.tasks import Task
 from vla_ros.sim.world import World, WorldState
+from vla_ros.splicing import DEFAULT
 from vla_ros.types import ActionChunk, Observation
 
 EXECUTE_STEPS = 4  # action steps of a chunk that are executed before a newer one takes over
@@ -28,7 +29,7 @@ class Outcome:
     """How an episode ended. ending: one of ENDINGS; seconds: simulated [s]; detail: why.
 
     success: what counts as right under its condition. distance: left to do [m]; where right is to stand still, how far
-    it moved. confidence: of the first chunk or refusal, None without one.
+    it moved. confidence: of the first chunk or refusal, None without one. gap: at seams, the largest; None without.
     """
 
     task: str
@@ -41,6 +42,7 @@ class Outcome:
     detail: str = ""
     condition: str = "plain"
     confidence: float | None = None
+    gap: float | None = None
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -61,10 +63,12 @@ def run_episode(world: World, policy: Policy, seed: int, task: Task | None = Non
 
 
 def run_setting(world: World, policy: Policy, setting: Setting, execute_steps: int = EXECUTE_STEPS,
-                thinking: float | None = None, on_step: Hook | None = None) -> Outcome:
-    """Runs what a condition has set. thinking: [s] counted for an inference while the clock runs, None: as measured."""
+                thinking: float | None = None, on_step: Hook | None = None, splice: str = DEFAULT) -> Outcome:
+    """Runs what a condition has set. thinking: [s] counted for an inference while the clock runs, None: as measured.
+    splice: how a newer chunk takes over, by name (splicing.py)."""
     world.lay_out(setting.scene, setting.task, setting.appearance)
-    return Rollout(world, policy, setting, execute_steps, thinking).run(on_step)
+    controller = Controller(world.profile, splice)
+    return Rollout(world, policy, setting, execute_steps, thinking, controller).run(on_step)
 
 
 class Rollout:
@@ -78,6 +82,7 @@ class Rollout:
                              setting.latency, thinking)
         self.begin, self.first, self.confidence, self.pictures = world.state, None, None, Pictures()
         self.change = setting.change  # None once it has come
+        self.gap: float | None = None
 
     def run(self, on_step: Hook | None = None) -> Outcome:
         self.policy.reset()
@@ -113,6 +118,8 @@ class Rollout:
                 return ending
             self.controller.accept(chunk)
         moved = self.controller.tick(self.world.stamp)
+        if moved.seam is not None:
+            self.gap = max(moved.seam.gap, self.gap or 0.0)
         if on_step:
             on_step(self.world, moved)
         self.world.step(moved.command)
@@ -157,7 +164,7 @@ class Rollout:
             right = ending in ("refused", "fault") or distance < MOVED
             ending = ending if ending != "time" else "still" if right else "moved"
         return Outcome(self.setting.task.name, self.setting.scene.seed, self.world.scene.instruction, bool(right),
-                       ending, self.world.stamp / 1e9, distance, detail, confidence=self.confidence)
+                       ending, self.world.stamp / 1e9, distance, detail, confidence=self.confidence, gap=self.gap)
 
 
 def displacement(begin: WorldState, now: WorldState) -> float:

@@ -17,6 +17,7 @@ from vla_ros.nodes.stalling import Stalling
 from vla_ros.nodes.states import EXECUTING, FAILED, HELD, HOLDING, IDLE, STALLED, STOPPED
 from vla_ros.nodes.statistics import Window
 from vla_ros.profile import RobotProfile
+from vla_ros.splicing import DEFAULT
 from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
 
 
@@ -40,11 +41,13 @@ class Commanding:
     insist: commands of rest that are sent before silence; None: no silence, as where each joint state is answered.
     stall_time: [s] that the joints may rest while they are told to move, before it is said; 0: for ever.
     means_stop: whether an instruction means stop.
+    splice: how a newer chunk takes over from the one that runs, by name (splicing.py).
     """
 
     def __init__(self, profile: RobotProfile, max_gap: int, execute: int = 0, insist: int | None = None,
-                 stall_time: float = 0.0, means_stop: Callable[[str], bool] = lambda words: False):
-        self.profile, self.controller = profile, Controller(profile)
+                 stall_time: float = 0.0, means_stop: Callable[[str], bool] = lambda words: False,
+                 splice: str = DEFAULT):
+        self.profile, self.controller = profile, Controller(profile, splice)
         self.stalling, self._means_stop = Stalling(profile, stall_time), means_stop
         self.instruction, self.stopped, self.fault = "", False, ""
         self.held = False  # the last words that were not empty mean stop
@@ -56,6 +59,7 @@ class Commanding:
         self.commands, self.interventions = 0, Counter()  # by kind
         self.refusals: Counter[str] = Counter()
         self.latency = Window(100)  # [s] from an observation to the first command that answers it
+        self.gaps, self.jumps = Window(100), Window(100)  # [rad], or [m/s, rad/s], at seams
         self._answered = False
         self._max_gap, self._execute, self._insist, self._rested = max_gap, execute, insist, 0
 
@@ -151,6 +155,9 @@ class Commanding:
             self._untimely(now)
         before, self.moved = self.moved.command, moved
         self.interventions.update({kind_of(said) for said in moved.interventions})
+        if moved.seam is not None:
+            self.gaps.add(moved.seam.gap)
+            self.jumps.add(moved.seam.jump)
         self._rested = self._rested + 1 if moved.step is None and self.controller.resting else 0
         if moved.command is None or self._insist is not None and self._rested > self._insist:
             return None
@@ -234,7 +241,7 @@ def kind_of(said: str) -> str:
     """What kind of intervention the guard speaks of: 'panda_joint1 position 9 to 2.8' is one of position, 'v 5 to 0.6'
     one of v."""
     words = said.split()
-    return next((kind for kind in ("workspace", "position", "step") if kind in words), words[0])
+    return next((kind for kind in ("workspace", "position", "step", "motion") if kind in words), words[0])
 
 
 class Lockstep:

@@ -22,7 +22,7 @@ from vla_ros.errors import ActionError, ObservationError
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 from vla_ros.nodes import convert, params, qos, states
 from vla_ros.nodes.commanding import Commanding, Lockstep, Offer
-from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics, counts, milliseconds
+from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics, counts, milliseconds, spread
 from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.running import run
 from vla_ros.nodes.signs import PAUSE, POLICY, ROBOT, TASK, Signs, silence_limit
@@ -41,7 +41,9 @@ PARAMETERS = (
     params.STOP_WORDS,
     params.LOCKSTEP,
     params.EXECUTE_STEPS,
+    params.SPLICE,
 )
+SEAM_UNITS = {"arm": "rad", "base": "m/s, rad/s"}
 
 
 class ControlNode(Node):
@@ -56,7 +58,7 @@ class ControlNode(Node):
         execute = self.params.execute_steps * self.profile.action.period_ns
         insist = None if self.params.lockstep else round(self.params.insist * self.profile.control_rate)
         self.commanding = Commanding(self.profile, round(gap * 1e9), execute, insist, self.params.stall_time,
-                                     StopWords.load(self.params.stop_words).mean)
+                                     StopWords.load(self.params.stop_words).mean, self.params.splice)
         silence = silence_limit(self.profile)
         self.signs = Signs({POLICY: silence, TASK: silence, ROBOT: max(PAUSE, 3 * self.period)})
         self.lockstep = Lockstep(self.commanding, execute, self._publish) if self.params.lockstep else None
@@ -251,7 +253,8 @@ class ControlNode(Node):
                 interventions=work.interventions.total(),
                 chunk_age=(now - accepted.chunk.stamp) / 1e9 if accepted else 0.0,
                 period_p50=self.periods.p50, period_p95=self.periods.p95,
-                latency_p50=work.latency.p50, latency_p95=work.latency.p95))
+                latency_p50=work.latency.p50, latency_p95=work.latency.p95,
+                seam_p50=work.gaps.p50, seam_p95=work.gaps.p95, seam_max=work.gaps.max))
 
     def _report(self):
         with self._lock:
@@ -260,6 +263,8 @@ class ControlNode(Node):
             figures = {"commands": work.commands, "interventions": work.interventions.total(),
                        **counts("intervention", work.interventions), **counts("refused", work.refusals),
                        **counts("joint states refused", self.ignored), "overruns": self.overruns,
+                       **spread("seam gap", unit := SEAM_UNITS[self.profile.kind], work.gaps),
+                       **spread("seam jump", unit, work.jumps),
                        **milliseconds({"period": self.periods, "latency": work.latency, **self.stages.windows})}
             return OK if good else WARN, f"{work.state}: {work.detail}".rstrip(": "), figures
 

@@ -41,6 +41,11 @@ def milliseconds(windows: Mapping[str, Window]) -> dict[str, float]:
             for share in ("p50", "p95", "p99")}
 
 
+def spread(what: str, unit: str, window: Window) -> dict[str, float]:
+    """Percentiles and maximum of samples in their own unit, as diagnostics' keys."""
+    return {f"{what} {share} [{unit}]": getattr(window, share) for share in ("p50", "p95", "max")}
+
+
 def counts(what: str, counter: Mapping[str, int]) -> dict[str, int]:
     """A counter that another thread may be counting in."""
     return {f"{what}: {kind}": count for kind, count in dict(counter).items()}

@@ -13,6 +13,7 @@ from vla_ros.nodes.domains import own_domain
 from vla_ros.nodes.system import System
 from vla_ros.nodes.watching import TaskWatch
 from vla_ros.sim.tasks import get_task
+from vla_ros.splicing import DEFAULT
 
 ENDINGS = {states.SUCCEEDED: "success", states.REFUSED: "refused", states.TIMED_OUT: "time"}
 # As in process, the policy itself has to stop when it is told to, and an episode ends by its task or its time alone.
@@ -21,13 +22,13 @@ READY = 120.0  # [s] that the nodes may take to start
 BEHIND = 30.0  # [s] that the states of the task may take to follow a result
 
 
-def evaluate_through_ros(todo: Sequence[Episode], policy: str) -> Iterator[Outcome]:
-    """Outcomes as they come: one system a robot, its episodes one after the other.
+def evaluate_through_ros(todo: Sequence[Episode], policy: str, splice: str = DEFAULT) -> Iterator[Outcome]:
+    """Outcomes as they come: one system a robot, its episodes one after the other. splice: by name (splicing.py).
 
     The number of threads is that of the in-process workers, whatever the user set: it decides the order of sums.
     """
     for robot in dict.fromkeys(get_task(episode.task).robot for episode in todo):
-        description = sim_system(robot=robot, policy=policy, mode="lockstep", **TO_THE_END)
+        description = sim_system(robot=robot, policy=policy, mode="lockstep", splice=splice, **TO_THE_END)
         with (System(description, domain=own_domain(), environment=THREADS) as system,
               system.client("vla_eval") as client):
             client.wait_ready(description, READY, system.check)

@@ -9,6 +9,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.splicing import DEFAULT, SPLICES
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ STOP_WORDS = Parameter("stop_words", "", "YAML file of the words that stop the r
                        "shipped one; none: none")
 EXECUTE_STEPS = Parameter("execute_steps", 4, "action steps of a chunk that are executed before a newer one takes "
                           "over; in lockstep also those between two observations", 1, 1000)
+
+SPLICE = Parameter("splice", DEFAULT, "how a newer chunk takes over from the one that runs: the newest alone, a mean "
+                   "of all, or a crossfade", choices=tuple(SPLICES))
 
 
 def declare(node, table: tuple[Parameter, ...]) -> SimpleNamespace:

@@ -30,7 +30,7 @@ from vla_ros.profile import load_profile
 
 PARAMETERS = (
     params.ROBOT,
-    Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, or a checkpoint's folder"),
+    Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, a checkpoint's folder, or ws://HOST:PORT"),
     Parameter("compressed", False, "subscribe to image_raw/compressed (jpeg or png) instead of image_raw"),
     Parameter("instruction_filter", "", "YAML file of the instructions that are refused before the policy is asked; "
               "empty: the shipped one"),

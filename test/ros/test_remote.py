@@ -1,0 +1,34 @@
+"""A policy node whose policy runs elsewhere: while the server is away it says so and nothing moves; then it goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("aiohttp", reason="remote policies need it: pip install 'vla_ros[remote]'")
+pytest.importorskip("msgpack", reason="remote policies need it: pip install 'vla_ros[remote]'")
+
+from serving_samples import serving  # noqa: E402
+from test_policy_node import PANDA, Robot  # noqa: E402
+from vla_ros.msg import PolicyStatus  # noqa: E402
+
+from vla_ros.nodes import policy_node  # noqa: E402
+from vla_ros.policies import open_policy  # noqa: E402
+from vla_ros.policies.hold import HoldPolicy  # noqa: E402
+
+
+def test_while_the_server_is_away_nothing_is_answered_and_afterwards_it_is(bench, monkeypatch):
+    with serving(HoldPolicy(PANDA), PANDA) as made:
+        monkeypatch.setattr(policy_node, "open_policy",
+                            lambda source, profile: open_policy(f"{made.address}?deadline=20", profile))
+        robot = Robot(bench)
+        robot.say("touch the red cube")
+        bench.until(lambda: robot.chunks, "a chunk", robot.observe)
+        assert "network" in robot.chunks[0].stages and "network" in robot.node.inferring.stages.windows
+    status = robot.until_status(PolicyStatus.FAILED, robot.observe)
+    assert made.address in status.detail
+    before = len(robot.chunks)
+    bench.until(lambda: "is away" in robot.statuses[-1].detail or None, "back-off", robot.observe)
+    assert len(robot.chunks) == before
+    with serving(HoldPolicy(PANDA), PANDA, port=made.port):
+        bench.until(lambda: len(robot.chunks) > before, "a chunk", robot.observe)
+        robot.until_status(PolicyStatus.RUNNING, robot.observe)

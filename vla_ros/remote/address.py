@@ -1,0 +1,63 @@
+"""Where a remote policy is: ws://HOST:PORT, wss://HOST:PORT, with options behind a question mark. No heavy imports."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+from vla_ros.errors import ConfigError, UnknownNameError
+
+SCHEMES = ("ws", "wss")
+DEADLINE = 2.0  # [s] of a call, where the address says nothing
+OPTIONS = ("deadline",)
+TOKEN = "VLA_TOKEN"  # environment: what a server asks of its clients; not in the address, which is logged
+
+
+@dataclass(frozen=True)
+class Address:
+    """url: without options; deadline: [s] of a call; token: empty for none."""
+
+    url: str
+    deadline: float
+    token: str
+
+    @property
+    def place(self) -> str:
+        return self.url
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Api-Key {self.token}"} if self.token else {}
+
+
+def is_address(source: str) -> bool:
+    return "://" in source
+
+
+def read_address(source: str) -> Address:
+    """Raises UnknownNameError or ConfigError for an address that cannot be one."""
+    try:
+        parts = urlsplit(source)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"'{source}' is no address: {error}; for example ws://gpu-box:8000") from error
+    if parts.scheme not in SCHEMES:
+        raise UnknownNameError("protocol", parts.scheme, SCHEMES)
+    if not parts.hostname or port == 0 or parts.username or parts.password:
+        raise ConfigError(f"'{source}' must name a host and a port, and no user: for example ws://gpu-box:8000")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name in options:
+        if name not in OPTIONS:
+            raise UnknownNameError(f"option of {parts.scheme}://", name, OPTIONS)
+    url = parts._replace(query="", fragment="").geturl()
+    return Address(url, seconds(options.get("deadline", str(DEADLINE))), os.environ.get(TOKEN, ""))
+
+
+def seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 600:
+        raise ConfigError(f"deadline '{text}' must be seconds, above 0 and at most 600")
+    return value

@@ -1,0 +1,1 @@
+"""`vla serve`: a policy of ours for robots elsewhere."""
