@@ -48,7 +48,7 @@ EXTREMES = {
 @dataclass(frozen=True)
 class Question:
     """kind: what, where, count, colour, is there or reach. about: the one object that one must look at to answer, or
-    NONE; mark: the object from whose place it is told; absent: it is not there."""
+    NONE; mark: the object from whose place it is told; absent: it is not there; counted: those that are counted."""
 
     kind: str
     question: str
@@ -56,6 +56,7 @@ class Question:
     about: int = NONE
     mark: int = NONE
     absent: bool = False
+    counted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ def ask(rng: np.random.Generator, kinds: Sequence[Kind], positions: np.ndarray,
 
 
 def worded(rng: np.random.Generator, kind: str, template: str, answer: str, about: int = NONE, mark: int = NONE,
-           absent: bool = False, **given: str) -> Question:
-    return Question(kind, one_of(rng, templates()[template]).format(**given), answer, about, mark, absent)
+           absent: bool = False, counted: tuple[int, ...] = (), **given: str) -> Question:
+    return Question(kind, one_of(rng, templates()[template]).format(**given), answer, about, mark, absent, counted)
 
 
 def ask_what(rng: np.random.Generator, seen: Seen) -> Question | None:
@@ -198,13 +199,14 @@ def ask_count(rng: np.random.Generator, seen: Seen) -> Question | None:
     shapes, colours = tuple(synonyms().shapes), tuple(synonyms().colours)
     subjects = [*product(shapes, [""]), *product([""], colours), *product(shapes, colours)]
     counts: dict[int, list[Kind]] = {}
-    for shape, colour in subjects:
-        count = sum(shape in (s, "") and colour in (c, "") for s, c in seen.kinds)
-        counts.setdefault(count, []).append((shape, colour))
+    for subject in subjects:
+        counts.setdefault(len(fitting(seen.kinds, subject)), []).append(subject)
     count = one_of(rng, sorted(counts))
     if count >= len(NUMBERS):
         return None
-    return worded(rng, "count", "count", NUMBERS[count], n=plural(phrase(rng, one_of(rng, counts[count]))))
+    subject = one_of(rng, counts[count])
+    return worded(rng, "count", "count", NUMBERS[count], absent=not count, counted=fitting(seen.kinds, subject),
+                  n=plural(phrase(rng, subject)))
 
 
 def phrase(rng: np.random.Generator, kind: Kind) -> str:
@@ -266,8 +268,14 @@ def ask_is_there(rng: np.random.Generator, seen: Seen) -> Question:
 
 def only(kinds: Sequence[Kind], words: Kind) -> int:
     """The object that a shape, a colour or both mean, if it is one."""
-    fitting = [i for i, (shape, colour) in enumerate(kinds) if words[0] in (shape, "") and words[1] in (colour, "")]
-    return fitting[0] if len(fitting) == 1 else NONE
+    found = fitting(kinds, words)
+    return found[0] if len(found) == 1 else NONE
+
+
+def fitting(kinds: Sequence[Kind], words: Kind) -> tuple[int, ...]:
+    """The objects that a shape, a colour or both may mean."""
+    return tuple(i for i, (shape, colour) in enumerate(kinds)
+                 if words[0] in (shape, "") and words[1] in (colour, ""))
 
 
 def partly(rng: np.random.Generator, kind: Kind, there: list[Kind], yes: bool) -> Kind:

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from vla_ros.control import Controller
 from vla_ros.observing import Observer
-from vla_ros.profile import MotionLimits, RobotProfile, load_profile
+from vla_ros.profile import RobotProfile, load_profile
 from vla_ros.types import ActionChunk, JointState, Observation
 
-PANDA, HUSKY = load_profile("panda"), load_profile("husky")
-SMOOTH = replace(PANDA, motion=MotionLimits((15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0),
-                                            (7500.0, 3750.0, 5000.0, 6250.0, 7500.0, 10000.0, 10000.0)))
+SMOOTH, HUSKY = load_profile("panda"), load_profile("husky")
+PANDA = replace(SMOOTH, motion=None)  # each command is where the chunk says, for tests of what comes before the guard
 ROBOTS = {"panda": PANDA, "husky": HUSKY}
 OPENING = 0.03  # [m] gap that the sample gripper stands at
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 import threading
 from contextlib import contextmanager
+
+import pytest
 
 from vla_ros.policies import open_policy
 from vla_ros.remote.messages import metadata
 from vla_ros.serving.engine import Engine
 from vla_ros.serving.server import Door, Server
+
+
+def certificate(folder) -> tuple[str, str]:
+    """PEM files of a certificate for this machine that signed itself, and of its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs the command openssl")
+    made = str(folder / "cert.pem"), str(folder / "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+                    "-keyout", made[1], "-out", made[0]], check=True, capture_output=True)
+    return made
 
 
 class Serving:

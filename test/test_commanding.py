@@ -53,6 +53,21 @@ def test_a_chunk_moves_runs_out_and_is_held():
     assert work.commands == 1 + 47 + len(held) and len(work.latency) == 1
 
 
+def test_let_go_it_comes_to_rest_and_begins_again_at_the_newest_joint_states():
+    work = bench(HUSKY, values=np.tile([0.2, 0.1], (8, 1)))
+    for i in range(10):
+        work.tick(i * TICK)
+    work.let_go()
+    assert not work.resting and work.instruction == "" and work.offer is None
+    speeds = [work.tick(i * TICK).v for i in range(10, 40)]
+    assert work.resting and speeds[0] > 0 == speeds[-1]
+    work.stop(True)
+    newest = joint_state(HUSKY, 300 * MS)
+    work.joints(newest)
+    work.begin()
+    assert work.controller.current is newest and work.tick(300 * MS) is None and work.stopped, "a stop stays"
+
+
 @pytest.mark.parametrize("profile", [PANDA, HUSKY])
 def test_after_some_commands_of_rest_it_is_silent_until_the_next_chunk(profile):
     work = Commanding(profile, 500 * MS, insist=10)

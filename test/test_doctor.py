@@ -19,7 +19,7 @@ from vla_ros.commands import doctor as command
 from vla_ros.doctor import actions, checkpoint, inputs
 from vla_ros.doctor.actions import Acting
 from vla_ros.doctor.checkpoint import Checkpoint
-from vla_ros.doctor.examine import examine
+from vla_ros.doctor.examine import examine, objections
 from vla_ros.doctor.finding import ERROR, LEVELS, OK, WARNING, Finding
 from vla_ros.errors import CheckpointError, UnknownNameError
 from vla_ros.paths import shipped_checkpoint
@@ -45,6 +45,24 @@ def test_a_shipped_robot_with_its_shipped_checkpoint_gives_no_errors(name):
     found = examine(ROBOTS[name], "native", weights=False)
     assert [f for f in found if f.level != OK] == [] and len(found) > 15
     assert {f.level for f in found} <= set(LEVELS)
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_nothing_is_objected_to_what_ships(name):
+    assert objections(ROBOTS[name], "native", 4) == objections(ROBOTS[name], "hold", 4) == ""
+    assert objections(ROBOTS[name], "", 4) == ""
+
+
+def test_objections_are_one_line_and_need_no_torch(spoilt):
+    broken = spoilt(action_high=[0.03, 0.03, 0.03, 0.08], camera="left").folder
+    said = objections(PANDA, str(broken), 4)
+    assert "gripper: the gripper's statistics run from 0 to 0.08" in said and "'left'" in said and "\n" not in said
+    assert "unknown policy 'hodl'" in objections(PANDA, "hodl", 4)
+    run_blocked(("torch", "transformers"), f"""
+from vla_ros.doctor.examine import objections
+from vla_ros.profile import load_profile
+assert "gripper" in objections(load_profile("panda"), {str(broken)!r}, 4)
+""")
 
 
 def test_hold_is_examined_without_a_checkpoint():
@@ -85,7 +103,7 @@ def test_missing_files_are_named(spoilt):
 
 
 @pytest.mark.parametrize("text,word", [("{", "not JSON"), ("[]", "type 'None'"), ("\xff", "not JSON"),
-                                       ('{"model_type": "openvla"}', "openvla")])
+                                       ('{"model_type": "llava"}', "llava")])
 def test_a_config_that_cannot_be_read_is_one_error(tmp_path, text, word):
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     bad, = (f for f in examine(PANDA, str(tmp_path)) if f.level != OK)

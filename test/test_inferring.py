@@ -71,6 +71,29 @@ def test_what_is_missing_is_named():
     assert bench.turn() is None and bench.work.status.detail == "nothing received from wrist, joints"
 
 
+def test_what_is_lacking_before_there_are_words():
+    bench = Bench()
+    bench.work.add("front", 0, BLACK)
+    assert bench.work.lacking() == "nothing received from wrist, joints"
+    bench.observe(1000)
+    assert bench.work.lacking() == ""
+    bench.clock += 500 * MS
+    assert bench.work.lacking() == "stale: 'front' is 0.500 s old, at most 0.2 s"
+    bench.observe(1600, wrist=1450)
+    assert bench.work.lacking().startswith("skew: ")
+    bench.observe(1700)
+    bench.work.reject(JOINTS, ObservationError("joints", "joint positions are not finite"))
+    assert bench.work.lacking() == "joints: joint positions are not finite"
+    assert bench.work.refusals == {"joints": 1}, "asking counts nothing"
+
+
+def test_in_lockstep_nothing_is_old():
+    bench = Bench(lockstep=True)
+    bench.observe(1000)
+    bench.clock += 5000 * MS
+    assert bench.work.lacking() == ""
+
+
 def test_each_observation_is_inferred_once_and_the_newest_first():
     bench = Bench()
     bench.work.instruct("go")

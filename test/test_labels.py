@@ -256,7 +256,7 @@ def test_what_a_question_is_about_is_to_be_looked_at(frames):
                     assert said == answer
     assert about["where", PATCH] and about["colour", PATCH] and about["what", PATCH] and about["is there", PATCH]
     assert about["is there", THERE_NOT] and about["what", THERE_NOT], "'nothing'"
-    assert about["count", batches.UNKNOWN] and not about["count", PATCH]
+    assert about["count", batches.UNKNOWN] and about["count", THERE_NOT] and not about["count", PATCH]
 
 
 def test_some_of_what_is_not_there_is_not_anywhere(views):

@@ -97,6 +97,22 @@ def test_the_look_for_a_landmark_is_to_end_there_or_nowhere(batch, sight):
     assert sight_loss(tiny(), replace(right, mark_logits=wrong), batch)[0] > sight_loss(tiny(), right, batch)[0]
 
 
+def test_all_that_is_counted_is_to_be_looked_at(labeller):
+    asked, kinds = labeller.questions(np.random.default_rng(5), 12, 6)
+    patch, counted = losses.cells(tiny(), asked.pixels), asked.counted
+    assert {kinds[i][j] for i, j in counted.any(-1).nonzero().tolist()} == {"count"} and counted.sum(-1).max() > 1
+    with torch.no_grad():
+        sight = tiny().see(losses.pixels_of(asked.image), asked.text)[0]
+    logits = torch.full_like(sight.look_logits, -30.0)
+    for i, j, m in counted.nonzero().tolist():
+        logits[i, j, 0, patch[i, m]] = 0.0
+    right = replace(sight, look_logits=logits)
+    assert losses.count_loss(tiny(), right, asked) < losses.count_loss(tiny(), sight, asked)
+    fewer = replace(asked, counted=counted & (counted.cumsum(-1) == 1))
+    assert losses.count_loss(tiny(), right, fewer) > 0.1, "what does not count is not to be looked at"
+    assert losses.count_loss(tiny(), sight, replace(asked, counted=torch.zeros_like(counted))) == 0.0
+
+
 def test_questions_teach_the_look_too(labeller):
     asked, _ = labeller.questions(np.random.default_rng(3), 4, 6)
     with torch.no_grad():

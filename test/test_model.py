@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -131,6 +132,14 @@ def test_the_intent_of_words_alone_is_that_beside_any_image():
 
 
 @torch.no_grad()
+def test_the_intent_holds_what_the_words_look_for_as_target_and_reference():
+    text, width = inputs()[1][0], MODEL.config.width
+    named = MODEL.intend(text)[:, width:].unflatten(-1, (2, -1))
+    assert alike(named, MODEL.name(text)[:, :2] * named.shape[-1]**0.5)
+    assert PLAIN.intend(text).shape[-1] == width == MODEL.config.intent_width - named[0].numel()
+
+
+@torch.no_grad()
 def test_looks_at_nothing_tell_the_actions_nothing_of_where():
     _, text, proprio, look = inputs()
     intent, base = MODEL.intend(text[:, 0]), MODEL.expert.features(look[:, 0], proprio)
@@ -142,15 +151,26 @@ def test_looks_at_nothing_tell_the_actions_nothing_of_where():
 
 
 @torch.no_grad()
-def test_words_alone_are_read_as_beside_an_image():
-    read = []
-    hook = MODEL.look.text_query.register_forward_hook(lambda module, given, made: read.append(given[0]))
+@pytest.mark.parametrize("model", [MODEL, PLAIN])
+def test_words_alone_are_read_as_beside_an_image(model, monkeypatch):
+    asked, ask = [], model.look.ask
+    monkeypatch.setattr(model.look, "ask", lambda *given: asked.append(ask(*given)) or asked[-1])
     pixels, text, _, _ = inputs(1)
-    MODEL.see(pixels, text)
-    named = MODEL.name(text[0])
-    hook.remove()
-    assert alike(read[0][0], read[1]) and torch.allclose(named.norm(dim=-1), torch.ones(2, 4))
-    assert alike(named[0], MODEL.name(ids(TEXTS[0]))[0]), "without the padding that the longer text brings"
+    model.see(pixels, text)
+    named = model.name(text[0])
+    assert alike(asked[0], asked[1]) and torch.allclose(named.norm(dim=-1), torch.ones(named.shape[:2]))
+    assert alike(named[0], model.name(ids(TEXTS[0]))[0]), "without the padding that the longer text brings"
+
+
+@torch.no_grad()
+def test_a_word_asks_for_the_same_beside_any_other():
+    """The other words have it heeded more or less, and change nothing of what it asks for."""
+    look, (embedded, hidden) = MODEL.look, torch.randn(2, 1, 5, 32)
+    mask = torch.tensor([[True, True, True, False, False]])
+    alone = torch.stack([look.ask(embedded[:, i:i + 1], hidden[:, :1], mask[:, :1])[0] for i in range(3)])  # (3, S, w)
+    heed = look.heed(hidden[0, :3]).softmax(0)
+    assert torch.allclose(look.ask(embedded, hidden, mask)[0], torch.einsum("ls,lsw->sw", heed, alone), atol=1e-5)
+    assert not torch.allclose(look.ask(embedded, -hidden, mask), look.ask(embedded, hidden, mask), atol=1e-3)
 
 
 # --- look ---------------------------------------------------------------------------------------------------------
@@ -231,8 +251,8 @@ def test_every_way_between_two_patches_is_among_the_ways():
 
 def test_a_model_without_names_by_place_has_none_of_their_weights():
     names = set(dict(MODEL.named_parameters())) - set(dict(PLAIN.named_parameters()))
-    assert names and all(name.startswith(("look.standing", "look.relation", "glimpse")) for name in names)
-    assert len(PLAIN.seek_queries) == 4 and len(MODEL.seek_queries) == 6
+    parts = "look.standing", "look.relation", "look.heed", "look.word_query", "glimpse"
+    assert names and all(name.startswith(parts) for name in names)
     pixels, text, _, _ = inputs()
     assert PLAIN.see(pixels, text)[0].mark_logits.shape == (2, 2, 0, 258)
 
@@ -305,17 +325,23 @@ def test_an_answer_sees_where_the_question_made_the_model_look():
     base, sight = model.answer_logits(pixels, text, answer)
     seen = model.see(pixels, text)[0]
     assert alike(sight.look_logits, seen.look_logits) and alike(sight.mark_logits, seen.mark_logits)
-    looks, marks, patches = sight.look_logits, sight.mark_logits, sight.patches
-    glimpses = model.glimpse(patches, looks, marks)
+    looks, marks, points = sight.look_logits, sight.mark_logits, torch.rand(2, 2, 2, 2)
+    keys = torch.randn(*sight.patches.shape[:2], model.config.look_width)
+    glimpse = partial(model.glimpse, sight.patches, keys)
+    glimpses = glimpse(looks, marks, points)
     assert glimpses.shape == (2, 2, model.glimpses, 32)
     for look in range(2):
         other, moved = looks.clone(), marks.clone()
         other[:, :, look] = looks[:, :, look].roll(7, -1)
         moved[:, :, look] = marks[:, :, look].roll(7, -1)
-        changed = [(model.glimpse(patches, a, b) - glimpses).abs().amax((0, 1, 3)) > 1e-4
-                   for a, b in ((other, marks), (looks, moved))]
+        shifted = points.clone()
+        shifted[:, :, look] += 0.01
+        changed = [(glimpse(*given) - glimpses).abs().amax((0, 1, 3)) > 1e-4
+                   for given in ((other, marks, points), (looks, moved, points), (looks, marks, shifted))]
         assert changed[0].nonzero().flatten().tolist() == ([0, 4] if look == 0 else [1]), "the last is of the target"
         assert changed[1].nonzero().flatten().tolist() == [2 + look]
+        assert changed[2].nonzero().flatten().tolist() == [look], "a hundredth of the image's side"
+    assert not alike(model.glimpse(sight.patches, keys.roll(3, 1), looks, marks, points)[:, :, :4], glimpses[:, :, :4])
     model.glimpse.kind += 3.0
     assert not alike(model.answer_logits(pixels, text, answer)[0], base)
 

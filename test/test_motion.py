@@ -131,6 +131,12 @@ def test_a_plan_that_is_not_accepted_is_not_followed():
     assert_kept(np.array(way))
 
 
+def test_where_the_way_ahead_is_not_accepted_the_way_to_the_target_of_now_may_be():
+    made, ahead = moving(), np.linspace([0.1, 0.0], [2.0, 0.0], 20)  # the end of it lies outside
+    for _ in range(80):
+        assert made.follow(ahead, lambda plan: bool(plan[:, 0].max() < 0.5))
+
+
 def test_a_joint_that_cannot_brake_soon_enough_is_refused():
     with pytest.raises(ConfigError, match="braking from full speed takes 1.00 s, at most 0.5 s"):
         Motion(PERIOD, LOW, HIGH, VELOCITY, VELOCITY, [1e9, 1e9])

@@ -91,6 +91,15 @@ def test_yes_and_no_are_balanced():
     assert set(counts) == {"zero", "one", "two"} and max(counts.values()) < 1.5 * min(counts.values())
 
 
+def test_what_is_counted_is_told_and_none_of_it_is_not_there():
+    for question in ASKED:
+        if question.kind == "count":
+            assert questions.NUMBERS[len(question.counted)] == question.answer
+            assert question.absent == (question.answer == "zero")
+        else:
+            assert question.counted == ()
+
+
 def test_without_knowledge_of_reach_it_is_not_asked():
     assert not any(q.kind == "reach" for q in asked(count=500))
 

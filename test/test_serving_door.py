@@ -3,10 +3,8 @@
 import asyncio
 import base64
 import os
-import shutil
 import socket
 import struct
-import subprocess
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -15,7 +13,7 @@ from core_samples import PANDA, observation
 aiohttp = pytest.importorskip("aiohttp", reason="serving needs it: pip install 'vla_ros[serve]'")
 pytest.importorskip("msgpack", reason="serving needs it: pip install 'vla_ros[serve]'")
 
-from serving_samples import serving  # noqa: E402
+from serving_samples import certificate, serving  # noqa: E402
 
 from vla_ros.errors import ConfigError, RemoteError  # noqa: E402
 from vla_ros.policies.hold import HoldPolicy  # noqa: E402
@@ -123,19 +121,14 @@ def test_beyond_this_machine_with_a_token_over_a_network_that_is_trusted():
 
 
 def test_tls(tmp_path, monkeypatch):
-    if not shutil.which("openssl"):
-        pytest.skip("needs the command openssl")
-    certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
-                    "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    with serving(HoldPolicy(PANDA), PANDA, certificate=certificate, key=key) as made:
+    pem, key = certificate(tmp_path)
+    with serving(HoldPolicy(PANDA), PANDA, certificate=pem, key=key) as made:
         with pytest.raises(RemoteError, match="certificate"):
             made.client()
-        monkeypatch.setenv("SSL_CERT_FILE", certificate)
+        monkeypatch.setenv("SSL_CERT_FILE", pem)
         assert made.address.startswith("wss://") and len(made.client().infer(SEEN).values)
     with pytest.raises(ConfigError, match="cannot use"):
-        Door(certificate=key, key=certificate).tls()
+        Door(certificate=key, key=pem).tls()
 
 
 def test_a_port_that_is_taken_is_named(made):

@@ -18,6 +18,7 @@ from core_samples import PANDA, observation
 pytest.importorskip("aiohttp", reason="serving needs it: pip install 'vla_ros[serve]'")
 pytest.importorskip("msgpack", reason="serving needs it: pip install 'vla_ros[serve]'")
 
+from vla_ros.cli import main  # noqa: E402
 from vla_ros.errors import CheckpointError, RemoteError  # noqa: E402
 from vla_ros.evaluation.identity import identity  # noqa: E402
 from vla_ros.policies import open_policy  # noqa: E402
@@ -78,6 +79,18 @@ def test_the_native_model_answers_there_as_it_does_here():
     torch.set_num_threads(threads)
 
 
+def test_what_is_served_is_scored_by_its_address(tmp_path, capsys):
+    file = tmp_path / "score.json"
+    asked = ["eval", "--task", "reach", "--episodes", "1", "--jobs", "1", "--json", str(file), "--policy"]
+    with serving("--policy", "hold") as address:
+        assert main([*asked, f"{address}?deadline=60"]) == 0
+        made = json.loads(file.read_text())
+        assert made["checkpoint"] == f"hold at {address}" and made["families"]["reach"]["endings"] == {"time": 1}
+    capsys.readouterr()
+    assert main([*asked, f"{address}?deadline=60"]) == 2
+    assert "Connection refused" in capsys.readouterr().err
+
+
 OPENPI = """
 import sys
 import numpy as np
@@ -112,6 +125,30 @@ def test_the_unmodified_openpi_client_is_served():
     assert done.returncode == 0 and "is served" in done.stdout, done.stderr
 
 
+OPENVLA = """
+import sys
+import json_numpy
+import numpy as np
+import requests
+json_numpy.patch()
+url = sys.argv[1].replace("ws:", "http:") + "/act"
+seen = {"image": np.zeros((96, 96, 3), dtype=np.uint8), "instruction": "do something"}
+action = requests.post(url, json=seen).json()
+assert action.shape == (2,) and np.allclose(action, [0, 0]), action
+action = requests.post(url, json={**seen, "image": seen["image"][:9]}).json()
+assert action.startswith("error: camera 'front' gives"), action
+print("OpenVLA's client is served")
+"""
+
+
+def test_what_openvla_tells_its_users_to_call_is_served():
+    pytest.importorskip("json_numpy", reason="what OpenVLA's clients use: pip install json-numpy requests")
+    pytest.importorskip("requests", reason="what OpenVLA's clients use: pip install json-numpy requests")
+    with serving("--policy", "hold", "--robot", "husky") as address:
+        done = subprocess.run([sys.executable, "-c", OPENVLA, address], capture_output=True, text=True)
+    assert done.returncode == 0 and "is served" in done.stdout, done.stderr
+
+
 DUMMY = """
 import importlib.util, json, sys
 import numpy as np
@@ -130,17 +167,21 @@ server.WebsocketPolicyServer(Dummy(), "127.0.0.1", int(sys.argv[2]), json.loads(
 """
 
 
-def test_openpis_own_server_is_understood_where_it_says_what_its_actions_mean():
+@pytest.mark.parametrize("declares", [True, False], ids=["where it says what its actions mean", "where a file does"])
+def test_openpis_own_server_is_understood(declares, tmp_path):
     python, file = os.environ.get("OPENPI_PYTHON"), os.environ.get("OPENPI_SERVER")
     if not python or not file:
         pytest.skip(SERVER + HOW)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    said = json.dumps(metadata(HoldPolicy(PANDA), PANDA, "dummy"))
+    said = json.dumps(metadata(HoldPolicy(PANDA), PANDA, "dummy") if declares else {})
+    spec = tmp_path / "dummy.yaml"
+    spec.write_text(json.dumps({"action": PANDA.action.to_dict(), "images": {"observation/image/front": "front"}}))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    address = f"ws://127.0.0.1:{port}?deadline=60" + ("" if declares else f"&spec={spec}")
     process = subprocess.Popen([python, "-c", DUMMY, file, str(port), said], env=environment)
     try:
-        policy = patiently(lambda: open_policy(f"ws://127.0.0.1:{port}?deadline=60", PANDA))
+        policy = patiently(lambda: open_policy(address, PANDA))
         chunk = policy.infer(observation(PANDA))
         np.testing.assert_array_equal(chunk.values, np.full((8, 4), 0.25))
         assert chunk.timings["infer"] == 0.002 and "network" in chunk.timings

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from core_samples import HUSKY, PANDA
+from core_samples import HUSKY, PANDA, SMOOTH, joint_state
 
-from vla_ros.nodes.signs import POLICY, REST, TASK, Signs, silence_limit
+from vla_ros.control import Controller
+from vla_ros.nodes.signs import LONGEST, POLICY, REST, TASK, Signs, age_fault, silence_limit
 
 
 def test_only_who_has_been_heard_is_missed():
@@ -29,5 +30,19 @@ def test_each_has_its_own_limit():
 
 
 def test_what_braking_takes_is_left():
-    assert silence_limit(PANDA) == 0.4
-    assert silence_limit(HUSKY) + HUSKY.limits.v / HUSKY.limits.v_acceleration == pytest.approx(REST)
+    braking = [Controller(profile).guard.braking for profile in (PANDA, SMOOTH, HUSKY)]
+    assert braking[0] == 0.0 and silence_limit(braking[0]) == LONGEST
+    assert 0.2 < braking[1] < 0.3 and silence_limit(braking[1]) + braking[1] == pytest.approx(REST)
+    assert braking[2] == HUSKY.limits.v / HUSKY.limits.v_acceleration
+    assert silence_limit(braking[2]) + braking[2] == pytest.approx(REST)
+
+
+@pytest.mark.parametrize("seconds, words", [(0.0, ""), (0.2, ""), (-0.2, ""), (0.21, "0.210 s old, at most 0.2 s"),
+                                            (-0.21, "0.210 s ahead"), (1e4, "s old")])
+def test_joint_states_that_do_not_say_where_the_robot_is(seconds, words):
+    fault = age_fault(joint_state(PANDA, 10**15), 10**15 + round(seconds * 1e9), 0.2)
+    assert words in fault and bool(words) == bool(fault)
+
+
+def test_no_joint_states():
+    assert age_fault(None, 0, 0.2) == "nothing received from joint_states"

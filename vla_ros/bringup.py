@@ -36,7 +36,7 @@ class Process:
     name:       of the node and of its executable; module: what `python -m` runs.
     parameters, remappings: as ROS 2 understands them.
     ready:      (kind, name): 'topic' that it publishes on, or 'action' that it serves, once it is ready; 'publisher'
-                that it has then, where nothing is published yet.
+                that it has then, where nothing is published yet. A lifecycle node is ready when it is active.
     restart:    `vla up` and the launch files start it again when it crashes, instead of ending the system.
     """
 
@@ -106,7 +106,8 @@ class Argument:
 
 
 ROBOT = Argument("robot", "panda", "robot profile: a shipped name (panda, husky) or a YAML file")
-POLICY = Argument("policy", "native", "policy: native, hold, replay:FILE.npz, a checkpoint's folder, or ws://HOST:PORT")
+POLICY = Argument("policy", "native",
+                  "policy: native, hold, replay:FILE.npz, a checkpoint's folder, or an address (docs/remote.md)")
 FILTER = Argument("instruction_filter", "",
                   "YAML file of the instructions that are refused before the policy is asked; empty: the shipped one")
 NAMESPACE = Argument("namespace", "", "namespace of the nodes and their topics")
@@ -118,6 +119,8 @@ STALL_TIME = Argument("stall_time", 3.0, "[s] ROS time that the joints may rest 
                       "instruction ends as stalled; 0: for ever")
 NO_PROGRESS_TIME = Argument("no_progress_time", 20.0, "[s] ROS time, after which an instruction ends when the distance "
                             "left is known and has not become less; 0: never")
+AUTOSTART = Argument("autostart", True, "policy and control node configure and activate themselves; false: a manager "
+                     "does, or `ros2 lifecycle set`")
 OUTCOMES = (STOP_WORDS, STALL_TIME, NO_PROGRESS_TIME)
 EXECUTE_STEPS = Argument("execute_steps", 4, "action steps of a chunk that are executed before a newer one takes over")
 SPLICE = Argument("splice", DEFAULT, "how a newer chunk takes over from the one that runs: the newest alone, a mean of "
@@ -133,14 +136,14 @@ SIM_ARGUMENTS = (
     EXECUTE_STEPS, SPLICE,
     Argument("camera_rate", 0.0, "[Hz] simulated, of camera images in real time; 0: the policy's rate"),
     Argument("overview", False, "also publish camera/overview/image_raw, a view for people"),
-    FILTER, TIME_LIMIT, *OUTCOMES, NAMESPACE, REMAP,
+    FILTER, TIME_LIMIT, *OUTCOMES, AUTOSTART, NAMESPACE, REMAP,
 )
 ROBOT_ARGUMENTS = (
     ROBOT, POLICY,
     EXECUTE_STEPS, SPLICE,
     Argument("compressed", False, "camera images come on image_raw/compressed (jpeg or png)"),
     Argument("use_sim_time", False, "time comes from /clock: for a robot in another simulator, or from a bag"),
-    FILTER, TIME_LIMIT, *OUTCOMES, NAMESPACE, REMAP,
+    FILTER, TIME_LIMIT, *OUTCOMES, AUTOSTART, NAMESPACE, REMAP,
 )
 
 
@@ -172,11 +175,10 @@ SYSTEMS: dict[str, tuple[Callable[..., SystemDescription], tuple[Argument, ...]]
 def command_path(a: dict, shared: dict, control: dict) -> tuple[Process, ...]:
     """The nodes from observation to command: policy, control, task; and a watchdog where a velocity would stay in
     force. In lockstep none does: the world waits."""
-    robot = {"robot": a["robot"]}
-    policy = robot | {"policy": a["policy"], "instruction_filter": a["instruction_filter"],
-                      "execute_steps": a["execute_steps"]}
+    robot, managed = {"robot": a["robot"]}, {"policy": a["policy"], "autostart": a["autostart"]}
+    policy = robot | managed | {"instruction_filter": a["instruction_filter"], "execute_steps": a["execute_steps"]}
     stops = {"stop_words": a["stop_words"]}
-    control = robot | stops | {"stall_time": a["stall_time"], "splice": a["splice"]} | control
+    control = robot | managed | stops | {"stall_time": a["stall_time"], "splice": a["splice"]} | control
     task = stops | {"time_limit": a["time_limit"], "no_progress_time": a["no_progress_time"]}
     lasting = load_profile(a["robot"]).command.interface in LASTING and not shared.get("lockstep")
     watchdog = Process("watchdog_node", robot | {"use_sim_time": shared["use_sim_time"]}, ("publisher", "/diagnostics"))

@@ -88,12 +88,12 @@ class ArmDecoder:
         """Joint targets (periods, N) [rad] of the control periods after `now` [ns], which was decoded last. later:
         moments [ns] and what is in force then; after the last the arm stays. One step of IK from each to the next, and
         straight lines between."""
-        moments, places = [now], [self._target]
+        moments, places = [0], [self._target]  # [ns] from now: as floats, those of an epoch would be rounded
         for moment, step in later:
             goal = self.goal(step, observed, [])
-            places.append(self.kinematics.step(places[-1], goal, (moment - moments[-1]) / 1e9))
-            moments.append(moment)
-        wanted = now + np.arange(1, periods + 1) * 1e9 / self.profile.control_rate
+            places.append(self.kinematics.step(places[-1], goal, (moment - now - moments[-1]) / 1e9))
+            moments.append(moment - now)
+        wanted = np.arange(1, periods + 1) * 1e9 / self.profile.control_rate
         return np.array([np.interp(wanted, moments, joint) for joint in zip(*places, strict=True)]).T
 
     def preview(self, step: Step, observed: Observed, current: JointState, said: list[str]) -> JointCommand:

@@ -85,6 +85,11 @@ class ArmGuard:
         self._sent = False  # a command, of all joints
 
     @property
+    def braking(self) -> float:
+        """[s] from full speed to rest: without limits of motion the arm is told to stay at once."""
+        return self.motion.braking if self.motion else 0.0
+
+    @property
     def ahead(self) -> int:
         """Periods to come whose targets the guard makes use of."""
         return self.motion.horizon - 1 if self.motion else 0
@@ -171,6 +176,7 @@ class BaseGuard:
 
     def __init__(self, profile: RobotProfile):
         self.limits, self.dt = profile.limits, 1 / profile.control_rate
+        self.braking = max(self.limits.v / self.limits.v_acceleration, self.limits.w / self.limits.w_acceleration)
         self._before: TwistCommand | None = None
 
     def begin(self) -> None:

@@ -84,6 +84,11 @@ class ArmKinematics:
         raise ActionError("unreachable", f"no joint positions reach {np.round(target.position, 3)} m")
 
 
+def rotation_vector(rotation: np.ndarray) -> np.ndarray:
+    """Axis times angle (3,) [rad], the angle at most pi, of a rotation matrix (3, 3)."""
+    return pin.log3(rotation)
+
+
 def gripper_gap(profile: RobotProfile, joints: JointState) -> float | None:
     """[m] gap between the fingers; None without a gripper or when its joints are not reported."""
     if profile.gripper is None or any(j not in joints.positions for j in profile.gripper.joints):

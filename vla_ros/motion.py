@@ -40,11 +40,11 @@ class Motion:
         velocity, acceleration, jerk = (np.array(limit, float) for limit in (velocity, acceleration, jerk))
         self.low, self.high = np.array(low, float), np.array(high, float)
         self.limits = velocity * period, acceleration * period**2, jerk * period**3  # [rad] differences, 1st to 3rd
-        braking = np.max(velocity / acceleration + acceleration / jerk)  # [s]
-        if braking > BRAKING:
-            raise ConfigError(f"braking from full speed takes {braking:.2f} s, at most {BRAKING} s can be planned: "
-                              f"raise motion.acceleration or motion.jerk, or lower velocity_scale")
-        self.horizon = H = math.ceil(braking / period) + SPARE
+        self.braking = float(np.max(velocity / acceleration + acceleration / jerk))  # [s] from full speed, at most
+        if self.braking > BRAKING:
+            raise ConfigError(f"braking from full speed takes {self.braking:.2f} s, at most {BRAKING} s can be "
+                              f"planned: raise motion.acceleration or motion.jerk, or lower velocity_scale")
+        self.horizon = H = math.ceil(self.braking / period) + SPARE
         # Unknown are the steps of all periods but the last, which is one of rest.
         steps = np.tril(np.ones((H, H - 1)))  # to positions
         change = np.eye(H, H - 1) - np.eye(H, H - 1, -1)
@@ -73,16 +73,20 @@ class Motion:
 
     def follow(self, targets: np.ndarray, accept: Accept = lambda plan: True) -> bool:
         """One period on. targets: (any, N) wanted now and in the periods to come; the last one stays. accept: whether a
-        plan (any, N) may be taken. False: none could be, and the motion brakes."""
-        targets = np.clip(targets, self.low, self.high)
+        plan (any, N) may be taken: if not on the way ahead, then on the way to the target of now. False: neither could
+        be taken, and the motion brakes."""
+        for known in (targets, targets[:1]) if len(targets) > 1 else (targets,):
+            plan = self._solve(self._follow, -(self._whole(known) - self.position).T @ self._steps)
+            if plan is not None and self._keeps_limits(plan) and accept(plan):
+                self._go(plan)
+                return True
+        self.brake(accept)
+        return False
+
+    def _whole(self, targets: np.ndarray) -> np.ndarray:
+        """Targets (H, N) inside the limits of position."""
         targets = np.concatenate([targets, np.repeat(targets[-1:], self.horizon, axis=0)])[:self.horizon]
-        plan = self._solve(self._follow, -(targets - self.position).T @ self._steps)
-        taken = plan is not None and self._keeps_limits(plan) and accept(plan)
-        if taken:
-            self._go(plan)
-        else:
-            self.brake(accept)
-        return taken
+        return np.clip(targets, self.low, self.high)
 
     def brake(self, accept: Accept = lambda plan: True) -> None:
         """One period on the quickest way to rest; where that cannot be taken, on the plan in force."""

@@ -11,6 +11,7 @@ from vla_ros.kinematics import ArmKinematics, base_twist, gripper_gap
 from vla_ros.profile import RobotProfile
 from vla_ros.types import JointState, Observation
 
+BLANK = 12  # [0..255] an image whose pixels differ by less shows nothing
 REPEATED = 0.1  # [rad] of any joint, over which a camera's picture cannot stay the same
 
 
@@ -52,6 +53,12 @@ def check_image(profile: RobotProfile, name: str, image: np.ndarray) -> None:
     if image.shape != expected or image.dtype != np.uint8:
         raise ObservationError("size", f"camera '{name}' gives {image.dtype} {image.shape}, "
                                        f"the robot profile says uint8 {expected}")
+
+
+def check_shows(name: str, image: np.ndarray) -> None:
+    """Raises ObservationError for an image of camera `name` that shows nothing."""
+    if int(image.max()) - int(image.min()) < BLANK:
+        raise ObservationError("blank", f"the image of camera '{name}' shows nothing")
 
 
 class Pictures:

@@ -65,6 +65,10 @@ class Gripper:
         require(0 <= self.closed < self.open, f"closed {self.closed} must be at least 0 and less than open {self.open}")
         require(bool(self.joints), "joints must name at least one joint")
 
+    def opening(self, gap: float) -> float:
+        """0 closed to 1 open, of a gap [m]; beyond them where the fingers are."""
+        return (gap - self.closed) / (self.open - self.closed)
+
 
 @dataclass(frozen=True)
 class Wheels:

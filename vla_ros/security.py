@@ -19,6 +19,8 @@ TYPES = "~/get_type_description"  # a service of every node
 PARAMETERS = (TYPES, *(f"~/{name}" for name in (
     "describe_parameters", "get_parameter_types", "get_parameters", "list_parameters", "set_parameters",
     "set_parameters_atomically")))
+LIFECYCLE = tuple(f"~/{name}" for name in (
+    "change_state", "get_available_states", "get_available_transitions", "get_state", "get_transition_graph"))
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,16 @@ def access(profile: RobotProfile, compressed: bool = False) -> dict[str, Access]
     always, heard = ("/rosout", "/parameter_events"), ("/clock",)
     return {
         "policy_node": Access(
-            (*always, "/diagnostics", "vla/action_chunk", "vla/policy_status", "vla/look_image"),
-            (*heard, *images, "joint_states", "vla/instruction")),
+            (*always, "/diagnostics", "~/transition_event", "vla/action_chunk", "vla/policy_status", "vla/look_image"),
+            (*heard, *images, "joint_states", "vla/instruction"), (*PARAMETERS, *LIFECYCLE)),
         "policy_node_ask": Access(("/parameter_events",), reply=(TYPES, "vla/ask")),
         "control_node": Access(
-            (*always, "/diagnostics", "vla/control_status", profile.command.topic),
+            (*always, "/diagnostics", "~/transition_event", "vla/control_status", profile.command.topic),
             (*heard, "joint_states", "vla/action_chunk", "vla/instruction", "vla/policy_status", "vla/stop",
-             "vla/execute/_action/feedback")),
+             "vla/stop_kept", "vla/execute/_action/feedback"), (*PARAMETERS, *LIFECYCLE)),
         "task_node": Access(
-            (*always, "/diagnostics", "vla/instruction"),
-            (*heard, "vla/action_chunk", "vla/instruction", "vla/policy_status", "vla/control_status",
+            (*always, "/diagnostics", "vla/instruction", "vla/stop_kept"),
+            (*heard, "vla/stop", "vla/action_chunk", "vla/instruction", "vla/policy_status", "vla/control_status",
              "sim/task_state"),
             execute=("vla/execute",)),
         "sim_node": Access(

@@ -21,11 +21,9 @@ import numpy as np
 from vla_ros.control import Controller
 from vla_ros.errors import ActionError
 from vla_ros.guard import SLACK
-from vla_ros.profile import MotionLimits, RobotProfile, load_profile
+from vla_ros.profile import RobotProfile, load_profile
 from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
 
-SMOOTH = MotionLimits((15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0),
-                      (7500.0, 3750.0, 5000.0, 6250.0, 7500.0, 10000.0, 10000.0))  # [rad/s^2], [rad/s^3]
 ROUNDING = 1e-6  # share of a limit
 ABSURD = (np.nan, np.inf, -np.inf, 1e9, -1e9, 1e308, 5e-324)
 
@@ -199,9 +197,9 @@ class Attack:
 
 
 def robots() -> dict[str, RobotProfile]:
-    """The shipped ones, and an arm with limits of acceleration and jerk."""
+    """The shipped ones, and an arm without limits of acceleration and jerk."""
     panda, husky = load_profile("panda"), load_profile("husky")
-    return {"panda": panda, "smooth": replace(panda, motion=SMOOTH), "husky": husky}
+    return {"panda": panda, "unbounded": replace(panda, motion=None), "husky": husky}
 
 
 def main() -> int:

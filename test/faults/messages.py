@@ -15,6 +15,7 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -30,6 +31,7 @@ from vla_ros.bringup import literal
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.nodes import convert
 from vla_ros.nodes.control_node import ControlNode
+from vla_ros.nodes.managed import Managed
 from vla_ros.nodes.policy_node import PolicyNode
 from vla_ros.nodes.sim_node import SimNode
 from vla_ros.nodes.task_node import TaskNode
@@ -152,10 +154,20 @@ class Feed:
     def __call__(self, rng: random.Random) -> None:
         self.turn += 1
         if self.turn % EVERY == 0 and isinstance(self.node, ControlNode):
-            for callback, message in ((self.node._on_stop, Bool()), (self.node._on_instruction, String(data="go")),
+            release = partial(self.node._on_stop, self.node.latch.say)
+            for callback, message in ((release, Bool()), (self.node._on_instruction, String(data="go")),
                                       (self.node._on_joints, self.samples.make(JointState, rng)),
                                       (self.node._on_chunk, self.samples.make(ActionChunk, rng))):
                 callback(message)
+
+
+def activate(node: Managed, samples: Samples, rng: random.Random) -> None:
+    """With what it needs: one good message of each sensor."""
+    for subscription in node.subscriptions:
+        if subscription.msg_type in (Image, JointState):
+            subscription.callback(samples.make(subscription.msg_type, rng))
+    node.trigger_activate()
+    assert node.active, node.standing
 
 
 def fuzz(node, samples: Samples, fuzzer: Fuzz, count: int, raised: list[str]) -> list[dict]:
@@ -207,9 +219,11 @@ def main() -> int:
         if name == "control_node":
             limits = Limits(node.commanding.controller.guard, profile)
             node._commands.publish = limits
-        results = fuzz(node, Samples(profile, node.now if hasattr(node, "now") and callable(node.now) else
-                                     lambda node=node: node.get_clock().now().nanoseconds),
-                       Fuzz(args.seed), args.n, raised)
+        samples, fuzzer = Samples(profile, node.now if hasattr(node, "now") and callable(node.now) else
+                                  lambda node=node: node.get_clock().now().nanoseconds), Fuzz(args.seed)
+        if isinstance(node, Managed):
+            activate(node, samples, fuzzer.random)
+        results = fuzz(node, samples, fuzzer, args.n, raised)
         for result in results:
             print(f"{name:14} {result['input']:28} n {result['n']:7}  raised {result['raised']}", flush=True)
         found += [{"node": name, **result} for result in results]

@@ -32,6 +32,13 @@ class Robot:
     def __init__(self, bench, robot="panda", **parameters):
         self.bench = bench
         self.node = bench.start(control_node.ControlNode, robot=str(robot), **parameters)
+        if self.node.params.autostart:
+            self.meet()
+            bench.until(lambda: self.node.active, "activation", self.measure)
+
+    def meet(self):
+        """Once the node is configured."""
+        bench = self.bench
         self.profile = self.node.profile
         command = self.profile.command
         self.commands = bench.listen(convert.COMMAND_TYPES[command.interface], command.topic, qos.STREAM)

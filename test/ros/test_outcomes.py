@@ -50,7 +50,7 @@ class Cell:
         self.user = bench.speak(String, "vla/instruction", qos.REQUEST)
         self.stops = bench.speak(Bool, "vla/stop", qos.REQUEST)
         self.client = ActionClient(bench.peer, ExecuteInstruction, "vla/execute")
-        bench.until(lambda: self.client.server_is_ready() and self.statuses, "the nodes", self.turn)
+        bench.until(lambda: self.client.server_is_ready() and self.control.active, "the nodes", self.turn)
 
     @property
     def state(self):

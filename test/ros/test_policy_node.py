@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 
 import numpy as np
+import openvla_samples
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CompressedImage, Image, JointState
@@ -16,6 +17,8 @@ from vla_ros.srv import AskScene
 
 from vla_ros.nodes import convert, policy_node, qos
 from vla_ros.nodes.client import Client, NoAnswerError
+from vla_ros.observing import Observer
+from vla_ros.policies import open_policy
 from vla_ros.policies.hold import HoldPolicy
 from vla_ros.profile import load_profile
 from vla_ros.types import Answer, Look
@@ -29,16 +32,31 @@ BLACK = np.zeros((128, 128, 3), np.uint8)
 class Robot:
     """Cameras, joints and a user on the bench's peer."""
 
-    def __init__(self, bench, compressed=False, **parameters):
+    def __init__(self, bench, compressed=False, policy="hold", **parameters):
         self.bench = bench
-        self.node = bench.start(policy_node.PolicyNode, robot="panda", policy="hold", compressed=compressed,
+        self.node = bench.start(policy_node.PolicyNode, robot="panda", policy=policy, compressed=compressed,
                                 **parameters)
         self.sent = set()  # [ns] the oldest stamp of each observation
+        if self.node.params.autostart:
+            self.meet(compressed)
+            bench.until(lambda: self.node.active, "activation", self.observe)
+            self.forget()
+
+    def forget(self):
+        """So that what a test sends is all that there is."""
+        newest = self.observe()["joints"]
+        self.bench.until(lambda: self.node.inferring.observed == newest, "the last of it")
+        self.node.inferring._pairing.clear()
+
+    def meet(self, compressed=False):
+        """Once the node is configured."""
+        bench = self.bench
         kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
         self.make = convert.compressed_message if compressed else convert.image_message
         self.chunks = bench.listen(ActionChunk, "vla/action_chunk", qos.STREAM)
         self.statuses = bench.listen(PolicyStatus, "vla/policy_status", qos.STATUS)
-        self.cameras = {n: bench.speak(kind, f"camera/{n}/image_raw{suffix}", qos.SENSOR) for n in PANDA.cameras}
+        self.cameras = {n: bench.speak(kind, f"camera/{n}/image_raw{suffix}", qos.SENSOR)
+                        for n in self.node.policy.cameras}
         self.joints = bench.speak(JointState, "joint_states", qos.SENSOR)
         self.words = bench.speak(String, "vla/instruction", qos.REQUEST)
 
@@ -64,7 +82,8 @@ class Robot:
 
 def test_a_chunk_answers_an_observation(bench):
     robot = Robot(bench)
-    assert robot.until_status(PolicyStatus.WAITING).detail == "no instruction"
+    bench.until(lambda: robot.statuses and robot.statuses[-1].detail == "no instruction", "a status", robot.observe)
+    assert robot.statuses[-1].state == PolicyStatus.WAITING
     bench.until(lambda: robot.node.inferring.observed, "an observation", lambda: robot.observe())
     assert robot.chunks == [], "without an instruction nothing is inferred"
     robot.say("touch the red cube")
@@ -80,6 +99,22 @@ def test_a_chunk_answers_an_observation(bench):
     assert status.policy == "hold" and status.instruction == "touch the red cube"
     robot.say("")
     robot.until_status(PolicyStatus.WAITING, lambda: robot.observe())
+
+
+def test_an_openvla_checkpoint_answers_with_steps_of_the_robot(bench, tmp_path):
+    """As the policy in process does, to the same image and words."""
+    folder = f"{openvla_samples.write(tmp_path / 'checkpoint', shards=2)}?rotation=hold"
+    robot, image = Robot(bench, policy=folder), openvla_samples.picture(0, 128, 128)
+    robot.say("Put it in the tray")
+    bench.until(lambda: robot.chunks, "a chunk", lambda: robot.observe(image))
+    chunk = convert.chunk_from(robot.chunks[0])
+    joints = Joints(dict.fromkeys(NAMES, 0.02), {}, chunk.stamp)
+    images = dict.fromkeys(PANDA.cameras, image)
+    seen = Observer(PANDA).observation(images, dict.fromkeys(images, chunk.stamp), joints, "Put it in the tray")
+    alone = open_policy(folder, PANDA).infer(seen)
+    assert chunk.spec == alone.spec and chunk.values.shape == (2, 4) and not chunk.refusal
+    np.testing.assert_allclose(chunk.values, alone.values, rtol=1e-6)
+    np.testing.assert_array_equal(chunk.tokens, alone.tokens)
 
 
 @pytest.mark.parametrize("ages, reason", [({"all": 0.5}, "stale"), ({"front": 0.5}, "stale"), ({"wrist": 0.15}, "skew"),
@@ -171,6 +206,7 @@ class Scripted(HoldPolicy):
 def scripted(monkeypatch):
     policy = Scripted(PANDA)
     monkeypatch.setattr(policy_node, "open_policy", lambda source, profile: policy)
+    monkeypatch.setattr(policy_node, "warm_up", lambda policy, profile: None)  # it would count
     return policy
 
 
@@ -236,9 +272,6 @@ def question(bench, meanwhile=lambda: None, **fields):
 
 def test_a_question_is_answered_without_an_instruction(bench, scripted):
     robot = Robot(bench)
-    answer = question(bench, question="how bright?")
-    assert not answer.success and answer.message == "nothing received from camera 'front'"
-    bench.until(lambda: robot.node.inferring.observed, "an observation", robot.observe)
     sent = []
     answer = question(bench, lambda: sent.append(robot.observe(BLACK + 200)), question="how  bright?\n")
     assert answer.success and answer.message == "", answer.message

@@ -56,6 +56,7 @@ class Robot:
         sensors = [self.joints, self.words, *(self.cameras[name] for name in self.node.policy.cameras)]
         self.bench.until(lambda: all(p.get_subscription_count() == 2 for p in sensors)
                          and self.node._chunks.get_subscription_count() == 2, "the recorder")
+        self.bench.until(lambda: self.node.active, "activation", self.observe)
 
     def __enter__(self):
         return self

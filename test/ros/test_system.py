@@ -209,7 +209,9 @@ def test_nodes_do_not_outlive_a_killed_parent():
     domain = free_domain()
     up = start(domain, "up", "robot", "--policy", "hold")
     lines = Lines(up)
-    lines.wait("vla up: ready", READY)
+    for said in ("policy 'hold' for panda", "arm_controller/joint_trajectory', 60 Hz", "vla/execute is ready"):
+        lines.wait(said, READY)
+    assert "vla up: ready" not in lines.text, "without a robot's joint states and images nothing would move"
     up.kill()
     up.wait(10.0)
     end = time.monotonic() + 20.0

@@ -71,9 +71,13 @@ def examine_running(profile, args: argparse.Namespace):
 def cameras_read(profile, policy: str) -> tuple[str, ...]:
     """Those that the policy reads; all of the robot's where nothing says which."""
     from vla_ros.doctor.checkpoint import Checkpoint
-    from vla_ros.policies import checkpoint_folder
+    from vla_ros.doctor.openvla import planned
+    from vla_ros.policies import checkpoint_folder, is_openvla
     try:
-        return Checkpoint.read(checkpoint_folder(policy, profile), profile).cameras
+        folder = checkpoint_folder(policy, profile)
+        if is_openvla(folder):
+            return (planned(folder, policy, profile).camera,)
+        return Checkpoint.read(folder, profile).cameras
     except VlaError:
         return tuple(profile.cameras)
 

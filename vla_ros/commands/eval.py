@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--conditions", help="all, or conditions parted by commas (default: plain; with --wordings: wordings)")
     add("--episodes", type=at_least(1), default=100, help="episodes a task; of a condition but plain, in all")
     add("--seeds-from", type=at_least(0), default=0, help="first seed; training uses none below 1000000")
-    add("--policy", default="native", help="native, oracle, hold, replay:FILE.npz or a checkpoint's folder")
+    add("--policy", default="native", help="native, oracle, hold, replay:FILE.npz, a checkpoint's folder or "
+                                            "ws://HOST:PORT (there with ?deadline=60: seconds for an answer)")
     add("--clock", choices=CLOCKS, default="paused",
         help="paused: the world waits for the policy; it runs under the conditions latency-*")
     add("--thinking", type=seconds, help="[s] that an inference counts for under a running clock (default: measured)")

@@ -1,4 +1,4 @@
-"""`vla serve`: a policy for robots elsewhere, over openpi's protocol; the robots say policy:=ws://HOST:PORT."""
+"""`vla serve`: a policy for robots elsewhere, over openpi's protocol (policy:=ws://HOST:PORT) and OpenVLA's (/act)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
         from vla_ros.serving.engine import Engine
         from vla_ros.serving.server import Door, Server
     except ImportError as error:
-        raise ConfigError(f"serving needs aiohttp and msgpack: pip install 'vla_ros[serve]' ({error})") from error
+        raise ConfigError("serving needs aiohttp, msgpack and prometheus-client: pip install 'vla_ros[serve]' "
+                          f"({error})") from error
     for name, value in THREADS.items():  # before torch is loaded, which counts them then
         os.environ.setdefault(name, value)
     from vla_ros.evaluation.identity import named

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from vla_ros.bringup import EXECUTE_STEPS
 from vla_ros.doctor import actions, checkpoint, inputs, robot
 from vla_ros.doctor.actions import Acting
 from vla_ros.doctor.checkpoint import Checkpoint
-from vla_ros.doctor.finding import Finding, error, ok, run
+from vla_ros.doctor.finding import ERROR, Finding, error, ok, run
 from vla_ros.doctor.transport import transport
 from vla_ros.errors import CheckpointError, UnknownNameError, VlaError
 from vla_ros.profile import RobotProfile
@@ -28,7 +29,7 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
 
     Raises UnknownNameError or CheckpointError where `policy` names nothing that there is.
     """
-    from vla_ros.policies import checkpoint_folder
+    from vla_ros.policies import checkpoint_folder, is_openvla
     found = run(robot.CHECKS, robot.Robot(profile))
     found.append(transport(profile, os.environ))
     if is_address(policy) or policy.partition(":")[0] in ("hold", "replay"):
@@ -36,6 +37,8 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
     folder = checkpoint_folder(policy, profile)
     if not folder.is_dir():
         raise CheckpointError(f"no checkpoint folder {folder}; expected one with {', '.join(checkpoint.FILES)}")
+    if is_openvla(folder):
+        return found + list(of_openvla(folder, policy, profile, execute_steps, weights))
     try:
         c = Checkpoint.read(folder, profile)
         acting = Acting(c.spec, profile, execute_steps)
@@ -43,6 +46,31 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
         return [*found, error("checkpoint", str(reason), UNREADABLE, "give the folder that training wrote, whole")]
     found += run(OF_ACTIONS, acting) + run(OF_CHECKPOINT, c)
     return found + list(checkpoint.weights(c)) if weights else found
+
+
+def objections(profile: RobotProfile, policy: str, execute_steps: int) -> str:
+    """The errors among what can be examined without weights, so without torch, in one line; empty: there are none, or
+    no policy is named."""
+    if not policy:
+        return ""
+    try:
+        found = examine(profile, policy, execute_steps, weights=False)
+    except VlaError as reason:
+        return str(reason)
+    return "; ".join(f"{finding.check}: {finding.what}" for finding in found if finding.level == ERROR)
+
+
+def of_openvla(folder: Path, policy: str, profile: RobotProfile, execute_steps: int,
+               weights: bool) -> Iterator[Finding]:
+    from vla_ros.doctor import openvla
+    try:
+        made = openvla.planned(folder, policy, profile)
+    except VlaError as reason:
+        yield error("checkpoint", str(reason), UNREADABLE, openvla.MEND)
+        return
+    yield from run(OF_ACTIONS, Acting(made.fitting.spec, profile, execute_steps))
+    yield from openvla.of_plan(made, profile)
+    yield from openvla.weights(policy, profile) if weights else ()
 
 
 def without_checkpoint(profile: RobotProfile, policy: str, execute_steps: int) -> Iterator[Finding]:

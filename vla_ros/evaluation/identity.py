@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from vla_ros.paths import shipped_checkpoint
-from vla_ros.policies import open_policy
+from vla_ros.policies import checkpoint_folder, open_policy, with_options
 from vla_ros.profile import load_profile
 from vla_ros.remote.address import is_address
 from vla_ros.sim.tasks import get_task
 
 DIGITS = 12
+PART = 1 << 24  # [bytes] read at once: weights may be larger than memory
 WITHOUT_FILES = ("oracle", "hold")
 
 
@@ -37,17 +37,15 @@ def named(policy: str, robot: str) -> str:
     """A policy that is there, by name and digest."""
     if policy in WITHOUT_FILES:
         return policy
-    path = source(policy, robot)
-    return f"{path.name}@{digest(path)}"
+    path, (_, options) = source(policy, robot), with_options(policy)
+    return f"{path.name}{options and f'?{options}'}@{digest(path)}"
 
 
 def source(policy: str, robot: str) -> Path:
     """Where a policy for a robot is stored."""
     if policy.startswith("replay:"):
         return Path(policy.removeprefix("replay:"))
-    if policy == "native":
-        return shipped_checkpoint(robot)
-    return Path(policy).resolve()
+    return checkpoint_folder(policy, load_profile(robot)).resolve()
 
 
 def digest(path: Path) -> str:
@@ -55,5 +53,8 @@ def digest(path: Path) -> str:
     total = hashlib.sha256()
     inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".md")
     for file in inside if path.is_dir() else [path]:
-        total.update(file.relative_to(path).as_posix().encode() + b"\0" + file.read_bytes())
+        total.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as opened:
+            while part := opened.read(PART):
+                total.update(part)
     return total.hexdigest()[:DIGITS]

@@ -41,14 +41,14 @@ class ActionExpert(nn.Module):
         super().__init__()
         known = (len(c.proprio_names or [""]) + LOOK_TOKENS) * (1 + 2 * BANDS) + LOOK_TOKENS
         width = c.expert_width
-        self.known, self.intent = nn.Linear(known, width), nn.Linear(c.width, width)
-        self.blocks = nn.ModuleList(Block(width, c.width) for _ in range(c.expert_layers))
+        self.known, self.intent = nn.Linear(known, width), nn.Linear(c.intent_width, width)
+        self.blocks = nn.ModuleList(Block(width, c.intent_width) for _ in range(c.expert_layers))
         self.queries = nn.Parameter(torch.randn(c.queries, c.width) * 0.02)
         self.out, self.lift = nn.Linear(width, c.queries * c.expert_token), nn.Linear(c.expert_token, c.width)
         self.norm = nn.RMSNorm(c.width)
 
     def forward(self, intent: Tensor, look_ids: Tensor, proprio: Tensor) -> Tensor:
-        """intent (N, d); look_ids (N, 6); proprio (N, D) normalised to [-1, 1] -> (N, Q, d)."""
+        """intent (N, intent_width); look_ids (N, 6); proprio (N, D) normalised to [-1, 1] -> (N, Q, d)."""
         hidden = self.known(self.features(look_ids, proprio)) + self.intent(intent)
         for block in self.blocks:
             hidden = block(hidden, intent)

@@ -53,6 +53,11 @@ class VlaConfig(PreTrainedConfig):
         return 4 if self.spatial else 2
 
     @property
+    def intent_width(self) -> int:
+        """What is to be done, and what the words look for as target and reference."""
+        return self.width + 2 * self.look_width * self.spatial
+
+    @property
     def queries(self) -> int:
         """Action tokens in a chunk."""
         spec = self.action_spec or {"horizon": 1, "names": [""]}

@@ -8,30 +8,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vla_ros.model.acting import BANDS
 from vla_ros.model.configuration import VlaConfig
 from vla_ros.model.look import NAMED, SLOPE, coordinates
 
 
 class Glimpse(nn.Module):
-    """Patches and their places, weighted by the looks; and the map of all patches that fit the target's words."""
+    """Patches and their places, weighted by the looks; and the map of all patches that fit the target's words.
+
+    A patch's key is as what its words look for, so it says what is there; the exact point, where. On the map, all that
+    fit the words stand out from the places that are no patch, and what fits best from all else: that can be counted.
+    """
 
     def __init__(self, c: VlaConfig):
         super().__init__()
         patches = c.grid**2
-        seen = c.vision_width + len(coordinates(c.grid)[0]) + 2
+        seen = c.vision_width + c.look_width + len(coordinates(c.grid)[0]) + 2
         self.grid = c.grid
         self.look = nn.Sequential(nn.Linear(seen, c.width), nn.GELU(), nn.Linear(c.width, c.width))
         self.kind = nn.Parameter(torch.randn(c.sought, c.width) * 0.02)
-        self.every = nn.Sequential(nn.Linear(patches, c.width), nn.GELU(), nn.Linear(c.width, c.width))
+        self.point = nn.Sequential(nn.Linear(2 * 2 * BANDS, c.width), nn.GELU(), nn.Linear(c.width, c.width))
+        self.every = nn.Sequential(nn.Linear(2 * patches, c.width), nn.GELU(), nn.Linear(c.width, c.width))
 
-    def forward(self, patches: Tensor, looks: Tensor, marks: Tensor) -> Tensor:
-        """patches (B, P, vision_width), logits of looks (B, K, 3, P + 2) and landmarks (B, K, 2, P + 2) -> glimpses
+    def forward(self, patches: Tensor, keys: Tensor, looks: Tensor, marks: Tensor, points: Tensor) -> Tensor:
+        """patches (B, P, vision_width) and their keys (B, P, look_width), of length 1; logits of looks (B, K, 3, P + 2)
+        and landmarks (B, K, 2, P + 2); points (B, K, 2, 2) of target and reference, of the image's side -> glimpses
         (B, K, G, d)."""
         logits, count = torch.cat([looks[:, :, :len(NAMED)], marks], 2), self.grid**2
         odds = logits.softmax(-1)
         here = odds[..., :count].to(patches.dtype)
-        features = torch.einsum("bklp,bpw->bklw", here, patches)
+        said = torch.cat([patches, keys.to(patches.dtype) * keys.shape[-1]**0.5], -1)
+        features = torch.einsum("bklp,bpw->bklw", here, said)
         places = coordinates(self.grid).to(patches) / SLOPE
-        seen = torch.cat([features, here @ places, odds[..., count:].to(patches.dtype)], -1)
-        fits = torch.sigmoid(logits[:, :, 0, :count] - logits[:, :, 0, count:].amax(-1, keepdim=True))
-        return torch.cat([self.look(seen) + self.kind, self.every(fits.to(patches.dtype))[:, :, None]], 2)
+        seen = self.look(torch.cat([features, here @ places, odds[..., count:].to(patches.dtype)], -1)) + self.kind
+        angles = points.float()[..., None] * torch.pi * 2.0**torch.arange(BANDS, device=points.device)
+        exact = self.point(torch.cat([angles.sin(), angles.cos()], -1).flatten(-2).to(patches.dtype))
+        target = logits[:, :, 0]
+        fits = torch.sigmoid(target[..., :count] - target[..., count:].amax(-1, keepdim=True))
+        best = (target - target.amax(-1, keepdim=True)).exp()[..., :count]
+        every = self.every(torch.cat([fits, best], -1).to(patches.dtype))
+        return torch.cat([seen[:, :, :len(NAMED)] + exact, seen[:, :, len(NAMED):], every[:, :, None]], 2)

@@ -2,9 +2,11 @@
 
 What is said of a thing comes in three parts, each scored by a module of its own (as in MAttNet, Yu et al. 2018,
 arXiv:1801.08186): what it is, where in the image it stands ("the leftmost"), and how it stands to another thing, its
-landmark ("left of the cone").
+landmark ("left of the cone"). What it is, each word says by itself: it is heeded more or less, as the other words have
+it, but means the same beside any of them. So "blue cone" is what is blue and a cone, be it the first one ever seen.
 
-Letters: B images, K instructions an image, P patches, G along a side, d width of the language model, R relations.
+Letters: B images, K instructions an image, N of both, P patches, G along a side, L words, S things that are sought, d
+width of the language model, R relations.
 Places 0..P-1 are patches; P is 'not there', P + 1 'nowhere' (the instruction names no such thing).
 """
 
@@ -34,35 +36,44 @@ class Look(nn.Module):
         self.grid, self.patch_size, self.image_size, self.width = c.grid, c.patch_size, c.image_size, c.look_width
         self.spatial = c.spatial
         self.patch_key = nn.Linear(c.vision_width, c.look_width)
-        self.text_query = nn.Linear(c.width, c.sought * c.look_width)
         self.hand_query = nn.Parameter(torch.randn(c.look_width))
-        self.seek_query = nn.Linear(c.width, c.look_width)
         self.other_keys = nn.Parameter(torch.randn(OTHER, c.look_width))
         self.scale = nn.Parameter(torch.tensor(2.5))
         self.offset = nn.Sequential(nn.Linear(c.vision_width + c.look_width, 64), nn.GELU(), nn.Linear(64, 2))
         if not c.spatial:
+            self.text_query = nn.Linear(c.width, c.sought * c.look_width)
+            self.seek_query = nn.Linear(c.width, c.look_width)
             return
+        self.heed = nn.Linear(c.width, c.sought)
+        self.word_query = nn.Sequential(nn.Linear(c.width, c.width), nn.GELU(), nn.Linear(c.width, c.look_width))
         self.coordinates = len(coordinates(c.grid)[0])
         self.standing = nn.Linear(2 * c.width, self.coordinates + RELATIONS)
         self.relation = nn.Sequential(nn.Linear(4, 64), nn.GELU(), nn.Linear(64, RELATIONS))
 
-    def forward(self, patches: Tensor, text: Tensor, seek: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """patches (B, P, vision_width), text (B, K, d), seek (B, K, S, d) -> logits (B, K, 3, P + 2) of the looks, and
-        (B, K, S - 2, P + 2) of the landmarks; queries (B, K, 3, look_width). S: target, reference and their landmarks.
+    def ask(self, embedded: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
+        """What words look for: embedded, hidden (N, L, d), mask (N, L) -> (N, S, look_width), of target, reference and
+        their landmarks."""
+        if not self.spatial:
+            return self.text_query(mean(hidden, mask)).unflatten(-1, (-1, self.width))
+        heed = self.heed(hidden).float().masked_fill(~mask[..., None], float("-inf")).softmax(-2)
+        return torch.einsum("nls,nlw->nsw", heed.to(hidden.dtype), self.word_query(embedded))
 
-        The words alone bind within minutes; what was found for them decides among equals.
+    def forward(self, patches: Tensor, words: Tensor, text: Tensor, seek: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """patches (B, P, vision_width), words (B, K, S, look_width) of ask(), text (B, K, d), seek (B, K, 2, d) ->
+        logits (B, K, 3, P + 2) of the looks, and (B, K, S - 2, P + 2) of the landmarks; queries (B, K, 3, look_width).
         """
         named = len(NAMED)
         keys = F.normalize(self.patch_key(patches), dim=-1)
         others = F.normalize(self.other_keys, dim=-1).expand(len(patches), -1, -1)
-        words = self.text_query(text).unflatten(-1, (-1, self.width)) + self.seek_query(seek)
+        if not self.spatial:
+            words = words + self.seek_query(seek)
         hand = self.hand_query.to(words.dtype).expand(*words.shape[:2], 1, -1)
         query = F.normalize(torch.cat([words, hand], 2), dim=-1)
         logits = torch.einsum("bklw,bpw->bklp", query, torch.cat([keys, others.to(keys.dtype)], 1))
         logits = (logits * self.scale.exp().clamp(max=100)).float()
         looks, marks, hand = logits.split([named, logits.shape[2] - named - 1, 1], 2)
         if self.spatial:
-            standing = self._standing(text, seek[:, :, :named], marks.softmax(-1)[..., :self.grid**2])
+            standing = self._standing(text, seek, marks.softmax(-1)[..., :self.grid**2])
             looks = looks + F.pad(standing, (0, OTHER))
         return torch.cat([looks, hand], 2), marks, torch.cat([query[:, :, :named], query[:, :, -1:]], 2)
 
@@ -93,6 +104,12 @@ class Look(nn.Module):
         ids = bins + torch.tensor([vocab.LOOK_X, vocab.LOOK_Y], device=pixels.device)
         other = torch.where(place == self.grid**2, vocab.ABSENT, vocab.NOWHERE)[..., None]
         return torch.where((place < self.grid**2)[..., None], ids, other)
+
+
+def mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Mean of hidden (..., L, d) over the tokens in mask (..., L)."""
+    weight = mask.to(hidden.dtype).unsqueeze(-1)
+    return (hidden * weight).sum(-2) / weight.sum(-2).clamp(min=1)
 
 
 @cache

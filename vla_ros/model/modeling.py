@@ -7,10 +7,10 @@ S seek tokens, G glimpses, Q action tokens (horizon x dim), A tokens of an answe
     [image: I] [text: L] [seek: S] -> [glimpse: G] [<answer> and the words of the answer: A]
 
 Image tokens see each other, so an image is encoded once for any number of texts. Text sees the text before it. Seek
-tokens see image and text: target, reference and their landmarks say where the instruction's things are, the verdict
-whether it is to be done at all; the intent sees the text alone. The action expert decodes all action tokens in one
-pass, from the intent, the look tokens and proprioception. An answer sees all before it, and what is to be seen where
-the question made the model look (glimpses).
+tokens see image and text: target and reference say where the instruction's things stand, the verdict whether it is to
+be done at all; the intent sees the text alone. The action expert decodes all action tokens in one pass, from the intent
+and what the words look for, the look tokens and proprioception. An answer sees all before it, and what is to be seen
+where the question made the model look (glimpses).
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from vla_ros.model import vocabulary as vocab
 from vla_ros.model.acting import BANDS, ActionExpert
 from vla_ros.model.configuration import VlaConfig
 from vla_ros.model.glimpse import Glimpse
-from vla_ros.model.look import Look
+from vla_ros.model.look import NAMED, Look, mean
 from vla_ros.model.vision import Projector, make_vision
 
 
 @dataclass(frozen=True)
 class Sight:
     """What an instruction made the model see: look logits (B, K, 3, P + 2) and queries (B, K, 3, look_width), logits
-    of the landmarks (B, K, 2, P + 2), verdict logits (B, K, verdicts), intent (B, K, d), patches (B, P, vision_width).
+    of the landmarks (B, K, 2, P + 2), verdict logits (B, K, verdicts), intent (B, K, intent_width), patches (B, P,
+    vision_width).
     """
 
     look_logits: Tensor
@@ -58,7 +59,7 @@ class VlaModel(PreTrainedModel):
             vocab_size=c.vocab_size, hidden_size=d, num_hidden_layers=c.layers, num_attention_heads=c.heads,
             num_key_value_heads=c.heads, intermediate_size=c.mlp, max_position_embeddings=1024,
             pad_token_id=vocab.PAD, attn_implementation="eager"))
-        self.seek = c.sought + 2  # and verdict and intent, the last two
+        self.seek = len(NAMED) + 2  # and verdict and intent, the last two
         self.glimpses = c.sought + 1 if c.spatial else 0
         self.seek_queries = nn.Parameter(torch.randn(self.seek, d) * 0.02)
         self.glimpse = Glimpse(c) if c.spatial else None
@@ -104,33 +105,46 @@ class VlaModel(PreTrainedModel):
         """Instructions (B, K, L) on images whose memory was repeated K times; leaves text and seek in the memory."""
         b, k, length = text_ids.shape
         text_mask = (text_ids != vocab.PAD).flatten(0, 1)
-        hidden = self._run(self._with_seek(text_ids.flatten(0, 1)).to(patches.dtype), self._reading_mask(text_mask),
-                           memory, self._positions(length, self.seek))
+        tokens = self._with_seek(text_ids.flatten(0, 1)).to(patches.dtype)
+        hidden = self._run(tokens, self._reading_mask(text_mask), memory, self._positions(length, self.seek))
         seek = hidden[:, length:].unflatten(0, (b, k))
         text = mean(hidden[:, :length], text_mask).unflatten(0, (b, k))
-        logits, marks, query = self.look(patches, text, seek[:, :, :-2])
-        return Sight(logits, marks, query, self.score(seek[:, :, -2], *vocab.VERDICT_RANGE), seek[:, :, -1], patches)
+        words = self.look.ask(tokens[:, :length], hidden[:, :length], text_mask).unflatten(0, (b, k))
+        logits, marks, query = self.look(patches, words, text, seek[:, :, :-2])
+        verdict = self.score(seek[:, :, -2], *vocab.VERDICT_RANGE)
+        return Sight(logits, marks, query, verdict, self._intent(seek[:, :, -1], words), patches)
 
     def intend(self, text_ids: Tensor) -> Tensor:
-        """The intent of words alone: text_ids (N, L) -> (N, d), the same as read() gives with any image."""
-        mask = self._reading_mask(text_ids != vocab.PAD, image_tokens=0)
-        return self._run(self._with_seek(text_ids), mask, DynamicCache(config=self.language.config),
-                         self._positions(text_ids.shape[1], self.seek))[:, -1]
+        """The intent of words alone: text_ids (N, L) -> (N, intent_width), the same as read() gives with any image."""
+        text_mask, length, tokens = text_ids != vocab.PAD, text_ids.shape[1], self._with_seek(text_ids)
+        hidden = self._run(tokens, self._reading_mask(text_mask, image_tokens=0),
+                           DynamicCache(config=self.language.config), self._positions(length, self.seek))
+        return self._intent(hidden[:, -1], self.look.ask(tokens[:, :length], hidden[:, :length], text_mask))
+
+    def _intent(self, done: Tensor, words: Tensor) -> Tensor:
+        """done (..., d), what is to be done; words (..., S, look_width) of ask(), with what -> (..., intent_width).
+
+        How high a thing is decides where the hand goes, and only its name says so.
+        """
+        if not self.config.spatial:
+            return done
+        named = F.normalize(words[..., :len(NAMED), :], dim=-1) * self.config.look_width**0.5
+        return torch.cat([done, named.flatten(-2)], -1)
 
     def act(self, intent: Tensor, look_ids: Tensor, proprio: Tensor) -> Tensor:
-        """intent (N, d), look_ids (N, 6), proprio (N, D) -> logits (N, Q, bins)."""
+        """intent (N, intent_width), look_ids (N, 6), proprio (N, D) -> logits (N, Q, bins)."""
         hidden = self.expert(intent, look_ids, proprio)
         return self.score(hidden, vocab.ACTIONS, vocab.ACTIONS + vocab.ACTION_BINS)
 
     def name(self, text_ids: Tensor) -> Tensor:
-        """What words alone look for, without any image: text_ids (N, L) -> queries (N, S - 2, look_width), of length 1.
+        """What words alone look for, without any image: text_ids (N, L) -> queries (N, sought, look_width), of length
+        1.
         """
         text_mask, memory = text_ids != vocab.PAD, DynamicCache(config=self.language.config)
         seen = torch.ones(text_ids.shape[1], text_ids.shape[1], dtype=torch.bool, device=text_ids.device).tril()
-        hidden = self._run(self.language.embed_tokens(text_ids), seen & text_mask[:, None], memory,
-                           self._positions(text_ids.shape[1], 0))
-        queries = self.look.text_query(mean(hidden, text_mask))
-        return F.normalize(queries.unflatten(-1, (self.config.sought, -1)), dim=-1)
+        words = self.language.embed_tokens(text_ids)
+        hidden = self._run(words, seen & text_mask[:, None], memory, self._positions(text_ids.shape[1], 0))
+        return F.normalize(self.look.ask(words, hidden, text_mask), dim=-1)
 
     # --- passes ------------------------------------------------------------------------------------------------
 
@@ -183,7 +197,10 @@ class VlaModel(PreTrainedModel):
         """Puts what is to be seen where the model looks in the memory, after questions (B, K, L) and seek."""
         if self.glimpse is None:
             return
-        tokens = self.glimpse(sight.patches, sight.look_logits, sight.mark_logits).flatten(0, 1)
+        place = sight.look_logits[:, :, :, :self.config.grid**2].argmax(-1)
+        points = self.look.point(sight.patches, sight.query, place)[:, :, :len(NAMED)].detach() / self.config.image_size
+        keys = F.normalize(self.look.patch_key(sight.patches), dim=-1)
+        tokens = self.glimpse(sight.patches, keys, sight.look_logits, sight.mark_logits, points).flatten(0, 1)
         mask = self._after(len(tokens), self.glimpses, (text_ids != vocab.PAD).flatten(0, 1), memory)
         first = self.config.image_tokens + self.config.text_length + self.seek
         self._run(tokens, mask, memory, torch.arange(first, first + self.glimpses, device=tokens.device))
@@ -233,9 +250,3 @@ class VlaModel(PreTrainedModel):
         added = torch.zeros(mask.shape, dtype=tokens.dtype, device=tokens.device).masked_fill(~mask, -1e4)[:, None]
         return self.language(inputs_embeds=tokens, attention_mask=added, position_ids=positions[None],
                              past_key_values=memory, use_cache=True).last_hidden_state
-
-
-def mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Mean of hidden (..., L, d) over the tokens in mask (..., L)."""
-    weight = mask.to(hidden.dtype).unsqueeze(-1)
-    return (hidden * weight).sum(-2) / weight.sum(-2).clamp(min=1)

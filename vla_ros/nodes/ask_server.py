@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -16,10 +17,13 @@ from vla_ros.srv import AskScene
 
 
 class AskServer:
-    """Serves from its making until `close`, in the namespace of the node that infers."""
+    """Serves from its making until `close`, in the namespace of the node that infers.
 
-    def __init__(self, node, work: Inferring):
-        self._work, self._log = work, node.get_logger()
+    standing: why nothing is to be answered now; empty when it is.
+    """
+
+    def __init__(self, node, work: Inferring, standing: Callable[[], str]):
+        self._work, self._log, self._standing = work, node.get_logger(), standing
         self.node = rclpy.create_node(f"{node.get_name()}_ask", context=node.context, namespace=node.get_namespace(),
                                       start_parameter_services=False, enable_rosout=False,
                                       parameter_overrides=[Parameter("use_sim_time", value=False)])  # reads no clock
@@ -37,6 +41,8 @@ class AskServer:
 
     def _on_ask(self, request: AskScene.Request, response: AskScene.Response) -> AskScene.Response:
         try:
+            if standing := self._standing():
+                raise VlaError(f"the policy node is {standing}")
             fill(response, ask(self._work, convert.words(request.question), request.camera))
         except VlaError as error:
             response.success, response.message = False, str(error)

@@ -23,6 +23,7 @@ from vla_ros.msg import ControlStatus, PolicyStatus, TaskState
 from vla_ros.nodes import qos
 from vla_ros.nodes.asking import Asked
 from vla_ros.nodes.convert import OUTCOMES, nanoseconds, state_name
+from vla_ros.nodes.states import INACTIVE
 from vla_ros.security import ENCLAVES, OPERATOR
 from vla_ros.srv import AskScene, ResetTask
 from vla_ros.types import Answer
@@ -136,7 +137,7 @@ class Client:
             if kind == "topic":
                 seen: list = []
                 subscriptions.append(self.node.create_subscription(TOPICS[name][0], name, seen.append, TOPICS[name][1]))
-                waiting[process.name] = partial(bool, seen)
+                waiting[process.name] = partial(active, seen)
             else:
                 waiting[process.name] = {"action": self._action.server_is_ready, "publisher": partial(
                     self._publishes, process.name, name)}[kind]
@@ -225,6 +226,11 @@ class Client:
         return lambda message: callback(Feedback(
             message.feedback.phase, message.feedback.progress, message.feedback.elapsed, message.feedback.latency,
             message.feedback.text))
+
+
+def active(statuses: list) -> bool:
+    """Whether the newest status is not that of a lifecycle node that waits to be activated."""
+    return bool(statuses) and not getattr(statuses[-1], "detail", "").startswith(INACTIVE)
 
 
 def executed(result: ExecuteInstruction.Result) -> Executed:

@@ -91,6 +91,18 @@ class Commanding:
             self._begin_anew()
         self.controller.observe(joints)
 
+    def let_go(self) -> None:
+        """Ends the motion and what led to it: what follows is on the way to rest."""
+        self.instruction, self.fault, self.offer = "", "", None
+        self._halt()
+
+    def begin(self) -> None:
+        """After others may have moved the robot: from the newest joint states on, and from none of before."""
+        current = self.controller.current
+        self.forget("")
+        if current is not None:
+            self.controller.observe(current)
+
     def forget(self, fault: str) -> None:
         """For a process that itself stood still: nothing of before holds any more, and only a new instruction moves."""
         self.instruction, self.offer = "", None
@@ -197,6 +209,11 @@ class Commanding:
         origin = before.positions if isinstance(before, JointCommand) else self.controller.current.positions
         rate = self.profile.control_rate
         return JointCommand({}, {n: (v - origin.get(n, v)) * rate for n, v in command.positions.items()})
+
+    @property
+    def resting(self) -> bool:
+        """Whether the command that went out last was one of rest, and the robot has come to it."""
+        return self.moved.step is None and self.controller.resting
 
     @property
     def rest(self) -> Command | None:

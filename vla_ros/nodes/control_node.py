@@ -1,9 +1,13 @@
 """control_node: action chunks and joint states in, the robot's commands out, at the control rate.
 
-vla/stop (std_msgs/Bool): true latches and holds; false releases. What was in force before does not come back: after a
-release only a new instruction moves, and so after the process itself stood still. Without an instruction nothing moves,
-nor while policy node, task node or joint states have fallen silent that were heard since it was given. Words that mean
-stop hold too, whatever the policy answers, until other words come (config/stop_words.yaml).
+vla/stop (std_msgs/Bool): true latches and holds; false releases, and nothing else does: no transition, and no start of
+this process. What was in force before does not come back: after a release only a new instruction moves, and so after
+the process itself stood still. Without an instruction nothing moves, nor while policy node, task node or joint states
+have fallen silent that were heard since it was given. Words that mean stop hold too, whatever the policy answers, until
+other words come (config/stop_words.yaml).
+
+A lifecycle node: to configure reads the profile; to activate needs fresh joint states, and no error among what `vla
+doctor` examines without a running system. Inactive it commands nothing, and takes no instruction.
 """
 
 from __future__ import annotations
@@ -12,21 +16,26 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
-from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 
 from vla_ros.action import ExecuteInstruction
+from vla_ros.doctor.examine import objections
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 from vla_ros.nodes import convert, params, qos, states
 from vla_ros.nodes.commanding import Commanding, Lockstep, Offer
-from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics, counts, milliseconds, spread
+from vla_ros.nodes.control_loop import BRAKING, ControlLoop
+from vla_ros.nodes.diagnostics import OK, STEADY, WARN, counts, milliseconds, spread
+from vla_ros.nodes.latching import KEPT, STOP, Latch
+from vla_ros.nodes.managed import Managed
 from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.running import run
-from vla_ros.nodes.signs import PAUSE, POLICY, ROBOT, TASK, Signs, silence_limit
-from vla_ros.nodes.statistics import Stages, Window
+from vla_ros.nodes.signs import PAUSE, POLICY, ROBOT, TASK, Signs, age_fault, silence_limit
+from vla_ros.nodes.statistics import Window
 from vla_ros.profile import load_profile
 from vla_ros.stop_words import StopWords
 
@@ -42,53 +51,95 @@ PARAMETERS = (
     params.LOCKSTEP,
     params.EXECUTE_STEPS,
     params.SPLICE,
+    Parameter("policy", "", "what the policy node opens, to be examined before anything moves; empty: nothing is"),
+    params.AUTOSTART,
 )
 SEAM_UNITS = {"arm": "rad", "base": "m/s, rad/s"}
 
 
-class ControlNode(Node):
-    """The callbacks file what arrives; a thread of its own commands on a steady clock. In lockstep, arrivals do."""
+class ControlNode(Managed):
+    """The callbacks file what arrives; the control loop commands. In lockstep, arrivals do."""
 
     def __init__(self):
-        super().__init__("control_node")
-        self.params = params.declare(self, PARAMETERS)
+        super().__init__("control_node", PARAMETERS)
+        self._lock, self.latch = threading.Lock(), Latch()
+        self.commanding: Commanding | None = None
+        self.loop: ControlLoop | None = None
+        self.create_subscription(Bool, STOP, partial(self._on_stop, self.latch.say), qos.REQUEST)
+        self.create_subscription(Bool, KEPT, partial(self._on_stop, self.latch.keep), qos.STATUS)
+        self.begin()
+
+    def configure(self) -> None:
         self.profile = load_profile(self.params.robot)
-        self.period = 1 / (self.profile.control_rate * self.params.factor)  # [s] of the steady clock
+        self.objections = objections(self.profile, self.params.policy, self.params.execute_steps)
+        period = 1 / (self.profile.control_rate * self.params.factor)  # [s] of the steady clock
         gap = 1.5 / self.profile.control_rate if self.params.lockstep else self.params.joint_state_gap
         execute = self.params.execute_steps * self.profile.action.period_ns
         insist = None if self.params.lockstep else round(self.params.insist * self.profile.control_rate)
         self.commanding = Commanding(self.profile, round(gap * 1e9), execute, insist, self.params.stall_time,
                                      StopWords.load(self.params.stop_words).mean, self.params.splice)
-        silence = silence_limit(self.profile)
-        self.signs = Signs({POLICY: silence, TASK: silence, ROBOT: max(PAUSE, 3 * self.period)})
+        self.commanding.stop(self.latch.latched)
+        silence = silence_limit(self.commanding.controller.guard.braking)
+        self.signs = Signs({POLICY: silence, TASK: silence, ROBOT: max(PAUSE, 3 * period)})
         self.lockstep = Lockstep(self.commanding, execute, self._publish) if self.params.lockstep else None
-        self.periods, self._last, self.overruns = Window(600), None, 0
-        self.stages = Stages(600)  # schedule: from a chunk's arrival to its first command; command: the making of one
+        self.loop = ControlLoop(self.commanding, self.signs, period, self.params.joint_state_gap, self._lock, self.now,
+                                self._publish, self._status_if_changed, self.get_logger().warning)
+        self.periods, self._last = Window(600), None
         self.ignored: Counter[str] = Counter()  # joint states that could not be used, by reason
-        self._begun: Offer | None = None
-        self._lock, self._closing = threading.Lock(), threading.Event()
+        self._published: tuple | None = None
+        self._policy_words: str | None = None  # the instruction that the policy node reported last
+        self._open()
+        self.diagnostics.hardware = self.profile.name
+        clock = "in lockstep" if self.lockstep else f"{1 / period:g} Hz"
+        command = self.profile.command
+        self.get_logger().info(f"{self.profile.name}: {command.interface} on '{command.topic}', {clock}")
+
+    def _open(self) -> None:
         kind = convert.COMMAND_TYPES[self.profile.command.interface]
         stream, sensor = qos.stream(self.params.lockstep), qos.sensor(self.params.lockstep)
-        self._commands = self.create_publisher(kind, self.profile.command.topic, stream)
+        self._commands = self.create_lifecycle_publisher(kind, self.profile.command.topic, stream)
         self._statuses = self.create_publisher(ControlStatus, "vla/control_status", qos.STATUS)
         self.create_subscription(JointState, "joint_states", self._on_joints, sensor)
         self.create_subscription(ActionChunk, "vla/action_chunk", self._on_chunk, stream)
         self.create_subscription(String, "vla/instruction", self._on_instruction, qos.REQUEST)
         self.create_subscription(PolicyStatus, "vla/policy_status", self._on_policy, qos.REQUEST)
-        self.create_subscription(Bool, "vla/stop", self._on_stop, qos.REQUEST)
         self.create_subscription(ExecuteInstruction.Impl.FeedbackMessage, "vla/execute/_action/feedback",
                                  lambda _: self._heard(TASK), qos.REQUEST)
-        self._published: tuple | None = None
-        self._policy_words: str | None = None  # the instruction that the policy node reported last
         self.create_timer(0.1, self._heartbeat, clock=STEADY)
-        Diagnostics(self, self.profile.name, self._report)
-        self.publish_status()
-        self._thread = threading.Thread(target=self._command_forever, name="control", daemon=True)
+
+    def lacking(self) -> str:
+        """An error of the doctor, or old joint states. In lockstep time waits, so that none are."""
+        if self.objections:
+            return f"vla doctor finds an error: {self.objections}"
+        current = self.commanding.controller.current
+        now = current.stamp if self.lockstep and current else self.now()
+        return age_fault(current, now, self.profile.max_observation_age)
+
+    def activate(self) -> None:
+        """Motion begins where the robot is measured, with the next instruction."""
+        with self._lock:
+            self.signs.forget()
+            self.commanding.begin()
         if self.lockstep is None:
-            self._thread.start()
-        clock = "in lockstep" if self.lockstep else f"{1 / self.period:g} Hz"
-        command = self.profile.command
-        self.get_logger().info(f"{self.profile.name}: {command.interface} on '{command.topic}', {clock}")
+            self.loop.start()
+        self.publish_status()
+
+    def deactivate(self) -> None:
+        """Comes to rest first, as for vla/stop; in lockstep the world waits."""
+        if self.lockstep is None:
+            if not self.loop.come_to_rest():
+                self.get_logger().warning(f"not at rest within {BRAKING:g} s")
+            self.loop.stop()
+            self._say_rest()
+        with self._lock:
+            self.commanding.let_go()
+        self.state = states.INACTIVE
+        self.publish_status()
+
+    def release(self) -> None:
+        if self.loop is not None:
+            self.loop.stop()
+        self.commanding = self.loop = None
 
     def now(self) -> int:
         """[ns] ROS time"""
@@ -106,7 +157,8 @@ class ControlNode(Node):
         with self._lock:
             rest = self.commanding.rest
             (self.lockstep or self.commanding).joints(joints)
-            self._end(rest)
+            if self.lockstep is None:
+                self.loop.end(rest)
         self._status_if_changed()
 
     def _check_names(self, joints) -> None:
@@ -116,6 +168,8 @@ class ControlNode(Node):
             raise ObservationError("joints", f"joint states lack {', '.join(missing)}; have {have}")
 
     def _on_chunk(self, message: ActionChunk) -> None:
+        if not self.active:
+            return
         with self._lock:
             try:
                 offer = Offer(convert.chunk_from(message), message.instruction, message.sequence, time.monotonic())
@@ -142,7 +196,8 @@ class ControlNode(Node):
         """
         self._heard(POLICY)
         before, self._policy_words = self._policy_words, message.instruction
-        if before is not None and message.instruction not in ("", before) and not self.commanding.held:
+        taken = self.active and before is not None and not self.commanding.held
+        if taken and message.instruction not in ("", before):
             self._instruct(message.instruction)
 
     def _heard(self, name: str) -> None:
@@ -150,15 +205,22 @@ class ControlNode(Node):
             self.signs.heard(name, time.monotonic())
 
     def _instruct(self, words: str) -> None:
+        if not self.active:
+            self.get_logger().warning(f"instruction not taken: {self.standing}", throttle_duration_sec=5.0)
+            return
         with self._lock:
             self.signs.forget()
             self.commanding.instruct(words)
             self._proceed()
         self._status_if_changed()
 
-    def _on_stop(self, message: Bool) -> None:
+    def _on_stop(self, note: Callable[[bool], None], message: Bool) -> None:
+        note(message.data)
+        if self.commanding is None:
+            return
         with self._lock:
-            self.commanding.stop(message.data)
+            if self.commanding.stopped != self.latch.latched:
+                self.commanding.stop(self.latch.latched)
             self._proceed()
         self._status_if_changed()
 
@@ -167,58 +229,6 @@ class ControlNode(Node):
             self.lockstep.advance()
         else:
             self.commanding.take()
-
-    def _command_forever(self) -> None:
-        """The control loop, on a fixed schedule. Missed periods are left out and counted, not made up for."""
-        due = time.monotonic()
-        while not self._closing.wait(max(0.0, due - time.monotonic())):
-            begin = time.monotonic()
-            late = begin - due
-            missed = int(late / self.period)
-            self.overruns, due = self.overruns + missed, due + (missed + 1) * self.period
-            with self._lock:
-                self._check_loop(late)
-                self.commanding.miss(self.signs.silent(time.monotonic()))
-                self._check_joints(now := self.now())
-                self._command(now, begin)
-            self._status_if_changed()
-
-    def _command(self, now: int, begin: float) -> None:
-        """One control period, and how long its parts took."""
-        began = time.monotonic()
-        command = self.commanding.tick(now)
-        if command is None or self._stood_still(time.monotonic() - begin):
-            return
-        self._publish(command, now)
-        self.stages.add({"command": time.monotonic() - began})
-        if self.commanding.begun is not self._begun:
-            self._begun = self.commanding.begun
-            self.stages.add({"schedule": began - self._begun.received})
-
-    def _stood_still(self, late: float) -> bool:
-        """Also asked last before a command goes out: the process may have been stopped while it was made."""
-        return late > self.params.joint_state_gap
-
-    def _check_loop(self, late: float) -> None:
-        """A process that was stopped, or starved, does not take up where it was: the world went on meanwhile."""
-        work = self.commanding
-        if self._stood_still(late) and (work.instruction or work.moved.command is not None):
-            rest = work.rest
-            work.forget(f"the control node stood still for {late:.2f} s; give a new instruction")
-            self.get_logger().warning(work.fault)
-            self._end(rest)
-
-    def _end(self, rest) -> None:
-        """Says `rest` where what was in force has been forgotten: nothing else would end a velocity."""
-        if rest is not None and self.commanding.moved.command is None and self.lockstep is None:
-            self._publish(rest, self.now())
-
-    def _check_joints(self, now: int) -> None:
-        """Old joint states end a motion: what they say is not where the robot is."""
-        controller, limit = self.commanding.controller, self.profile.max_observation_age
-        current = controller.current
-        if controller.scheduler.at(now) is not None and (now - current.stamp) / 1e9 > limit:
-            self.commanding.fail(f"joint states are {(now - current.stamp) / 1e9:.3f} s old, at most {limit} s")
 
     def _publish(self, command, stamp: int) -> None:
         """A trajectory controller refuses what lies in its past: a streamed point begins at once, at stamp 0."""
@@ -229,25 +239,29 @@ class ControlNode(Node):
             self.periods.add(steady - self._last)
         self._last = steady
 
+    def _key(self) -> tuple:
+        """What is published on change."""
+        return self.state, self.commanding.state, self.commanding.instruction, self.commanding.fault
+
     def _status_if_changed(self) -> None:
-        work = self.commanding
-        if (work.state, work.instruction, work.fault) != self._published and not self._closing.is_set():
+        if self._key() != self._published:
             self.publish_status()
 
     def _heartbeat(self) -> None:
         """It says that commands are made: a node whose loop has ended must not claim so, and ends."""
-        if self.lockstep is None and not self._thread.is_alive() and not self._closing.is_set():
+        if self.loop.broken:
             raise RuntimeError("the control loop has ended")
         self.publish_status()
 
     def publish_status(self) -> None:
         with self._lock:
             work, now = self.commanding, self.now()
-            self._published = (work.state, work.instruction, work.fault)
+            self._published = self._key()
+            detail = work.detail if work.stopped else self.standing or work.detail
             step = work.moved.step
             accepted = work.accepted
             self._statuses.publish(ControlStatus(
-                header=convert.header(now), state=convert.CONTROL_STATES[work.state], detail=work.detail,
+                header=convert.header(now), state=convert.CONTROL_STATES[work.state], detail=detail,
                 instruction=work.instruction, sequence=accepted.sequence if accepted else 0,
                 step=step.index if step else 0, commands=work.commands, refused_chunks=work.refusals.total(),
                 interventions=work.interventions.total(),
@@ -256,24 +270,26 @@ class ControlNode(Node):
                 latency_p50=work.latency.p50, latency_p95=work.latency.p95,
                 seam_p50=work.gaps.p50, seam_p95=work.gaps.p95, seam_max=work.gaps.max))
 
-    def _report(self):
+    def report(self):
         with self._lock:
             work = self.commanding
             good = work.state not in (states.FAILED, states.STOPPED)
             figures = {"commands": work.commands, "interventions": work.interventions.total(),
                        **counts("intervention", work.interventions), **counts("refused", work.refusals),
-                       **counts("joint states refused", self.ignored), "overruns": self.overruns,
+                       **counts("joint states refused", self.ignored), "overruns": self.loop.overruns,
                        **spread("seam gap", unit := SEAM_UNITS[self.profile.kind], work.gaps),
                        **spread("seam jump", unit, work.jumps),
-                       **milliseconds({"period": self.periods, "latency": work.latency, **self.stages.windows})}
+                       **milliseconds({"period": self.periods, "latency": work.latency, **self.loop.stages.windows})}
             return OK if good else WARN, f"{work.state}: {work.detail}".rstrip(": "), figures
 
     def close(self) -> None:
         """The last words on an interface where the last command stays in force are: stand still."""
-        self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=1.0)
-        if self.commanding.rest is not None and self.lockstep is None:
+        if self.active and self.lockstep is None:
+            self.loop.stop()
+            self._say_rest()
+
+    def _say_rest(self) -> None:
+        if self.commanding.rest is not None:
             self._publish(self.commanding.rest, self.now())
 
 

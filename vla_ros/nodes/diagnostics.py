@@ -17,7 +17,7 @@ class Diagnostics:
     """report: gives level, message and figures when asked."""
 
     def __init__(self, node, hardware: str, report: Callable[[], tuple[bytes, str, Mapping[str, object]]]):
-        self._node, self._hardware, self._report = node, hardware, report
+        self._node, self.hardware, self._report = node, hardware, report
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         node.create_timer(1.0, self.publish, clock=STEADY)
 
@@ -25,7 +25,7 @@ class Diagnostics:
         level, message, figures = self._report()
         values = [KeyValue(key=key, value=text(value)) for key, value in figures.items()]
         status = DiagnosticStatus(level=level, name=self._node.get_fully_qualified_name().lstrip("/"), message=message,
-                                  hardware_id=self._hardware, values=values)
+                                  hardware_id=self.hardware, values=values)
         array = DiagnosticArray(status=[status])
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(array)

@@ -117,6 +117,21 @@ class Inferring:
         stamps = {part.stamp for part in (parts or {}).values()}
         return 0 if not stamps or self.lockstep and len(stamps) > 1 else min(stamps)
 
+    def lacking(self) -> str:
+        """Why nothing that was observed could be answered now, whatever the words; empty when something could."""
+        with self._lock:
+            parts = self._pairing.newest()
+            try:
+                if self._unreadable:
+                    raise next(iter(self._unreadable.values()))
+                if parts is None:
+                    return "nothing received from " + ", ".join(self._pairing.missing())
+                if not self.lockstep:
+                    check_times(self.profile, self._slowest_first(Job(parts, "", 0)), self._now())
+            except ObservationError as error:
+                return f"{error.reason}: {error}"
+        return ""
+
     def next(self) -> Job | None:
         """The newest observation, when it is new, whole and in time; else the status says what it lacks.
 

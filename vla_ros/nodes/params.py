@@ -35,6 +35,8 @@ class Parameter:
 
 
 ROBOT = Parameter("robot", "panda", "robot profile: a shipped name (panda, husky) or a YAML file")
+AUTOSTART = Parameter("autostart", True, "the node configures itself, and activates itself once nothing is lacking; "
+                      "false: a manager does, or `ros2 lifecycle set`")
 LOCKSTEP = Parameter("lockstep", False, "the simulated clock waits for this node: every message counts, none is late")
 STOP_WORDS = Parameter("stop_words", "", "YAML file of the words that stop the robot without the policy; empty: the "
                        "shipped one; none: none")

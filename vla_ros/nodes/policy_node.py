@@ -3,15 +3,19 @@
 It also answers questions about what it sees (vla/ask), and shows where it looks (vla/look_image) to who watches.
 It refuses observations that are stale, from the future or too far apart, and says so in vla/policy_status. A refusal
 of the policy stands until the next instruction. The instruction that is in force already is not a new one.
+
+A lifecycle node: to configure opens the policy and lets it infer once; to activate needs fresh images of every camera
+that it reads, and fresh joint states. Inactive it infers nothing, and takes no instruction.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 
-from rclpy.node import Node
+import numpy as np
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
@@ -20,54 +24,88 @@ from vla_ros.filter import InstructionFilter
 from vla_ros.msg import ActionChunk, PolicyStatus
 from vla_ros.nodes import convert, inferring, inputs, params, qos, states
 from vla_ros.nodes.ask_server import AskServer
-from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics, counts, milliseconds
+from vla_ros.nodes.diagnostics import OK, STEADY, WARN, counts, milliseconds
 from vla_ros.nodes.inferring import Inferring
+from vla_ros.nodes.managed import Managed
 from vla_ros.nodes.overlay import look_image
 from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.running import run
+from vla_ros.nodes.warming import warm_up
 from vla_ros.policies import open_policy
 from vla_ros.profile import load_profile
+from vla_ros.types import ActionChunk as Chunk
 
 PARAMETERS = (
     params.ROBOT,
-    Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, a checkpoint's folder, or ws://HOST:PORT"),
+    Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, a checkpoint's folder, or an address: "
+                                  "docs/remote.md"),
     Parameter("compressed", False, "subscribe to image_raw/compressed (jpeg or png) instead of image_raw"),
     Parameter("instruction_filter", "", "YAML file of the instructions that are refused before the policy is asked; "
               "empty: the shipped one"),
     params.LOCKSTEP,
     params.EXECUTE_STEPS,
+    params.AUTOSTART,
 )
 HEARTBEAT = 0.05  # [s] the control node moves nothing for a policy node that is silent
+DEACTIVATED = "the policy node was deactivated"
 CHECK = 0.1  # [s] how often the newest observation's age is looked at when nothing arrives
 
 
-class PolicyNode(Node):
+class PolicyNode(Managed):
     """Callbacks only file what arrives; one thread infers."""
 
     def __init__(self):
-        super().__init__("policy_node")
-        self.params = params.declare(self, PARAMETERS)
+        super().__init__("policy_node", PARAMETERS)
+        self._worker: Worker | None = None
+        self._asks: AskServer | None = None
+        self._publishing = threading.Lock()  # also held while what may be published changes
+        self.begin()
+
+    def configure(self) -> None:
         self.profile = load_profile(self.params.robot)
         barred = InstructionFilter.load(self.params.instruction_filter or None).reason
         self.policy = open_policy(self.params.policy, self.profile)
+        warm_up(self.policy, self.profile)
         self.inferring = Inferring(self.policy, self.profile, convert.image_array, self.now, self.params.lockstep,
                                    barred, self._usable())
-        self._chunks = self.create_publisher(ActionChunk, inputs.CHUNKS, qos.stream(self.params.lockstep))
+        stream = qos.stream(self.params.lockstep)
+        self._chunks = self.create_lifecycle_publisher(ActionChunk, inputs.CHUNKS, stream)
         self._statuses = self.create_publisher(PolicyStatus, "vla/policy_status", qos.STATUS)
-        self._looks = self.create_publisher(Image, "vla/look_image", qos.VIEW)
+        self._looks = self.create_lifecycle_publisher(Image, "vla/look_image", qos.VIEW)
         self._published: tuple | None = None
-        self._publishing = threading.Lock()
         self._subscribe()
-        self.create_timer(CHECK, self._work_arrived, clock=STEADY)
+        self.diagnostics.hardware = self.profile.name
+        self._worker = Worker(self._infer_once)
+        self.create_timer(CHECK, self._worker.wake, clock=STEADY)
         self.create_timer(HEARTBEAT, self.publish_status, clock=STEADY)
-        Diagnostics(self, self.profile.name, self._report)
-        self._work, self._closing = threading.Event(), False
-        self._worker = threading.Thread(target=self._infer_forever, name="inference", daemon=True)
-        self._worker.start()
-        self._asks = AskServer(self, self.inferring)
-        self.publish_status()
+        self._asks = AskServer(self, self.inferring, lambda: self.standing)
         self.get_logger().info(f"policy '{self.policy.name}' for {self.profile.name}, cameras "
                                f"{', '.join(self.policy.cameras) or 'none'}")
+
+    def lacking(self) -> str:
+        return self.inferring.lacking()
+
+    def activate(self) -> None:
+        self.publish_status()
+
+    def deactivate(self) -> None:
+        """Whoever executes an answer learns that there will be no other: a refusal ends the motion at once."""
+        with self._publishing:
+            words, work = self.inferring.instruction, self.inferring
+            work.instruct("")
+            self.state = states.INACTIVE  # what is being inferred is not published any more
+            if words:
+                spec = self.profile.action
+                refusal = Chunk(np.zeros((0, spec.dim)), spec, self.now(), refusal=DEACTIVATED)
+                self._chunks.publish(convert.chunk_message(refusal, words, work.chunks))
+        self.publish_status()
+
+    def release(self) -> None:
+        if self._asks is not None:
+            self._asks.close()
+        if self._worker is not None:
+            self._worker.end()
+        self._asks = self._worker = None
 
     def _subscribe(self) -> None:
         sensor = qos.sensor(self.params.lockstep)
@@ -86,7 +124,7 @@ class PolicyNode(Node):
 
     def _on_image(self, name: str, message) -> None:
         self.inferring.add(name, convert.nanoseconds(message.header.stamp), message)
-        self._work_arrived()
+        self._worker.wake()
 
     def _on_joints(self, message: JointState) -> None:
         try:
@@ -95,7 +133,7 @@ class PolicyNode(Node):
             self.inferring.reject(inferring.JOINTS, error)
         else:
             self.inferring.add(inferring.JOINTS, joints.stamp, joints)
-        self._work_arrived()
+        self._worker.wake()
 
     def _on_instruction(self, message: String) -> None:
         try:
@@ -103,33 +141,33 @@ class PolicyNode(Node):
         except ObservationError as error:
             self.get_logger().warning(str(error))
             words = ""
-        if self.inferring.instruct(words):
+        if not self.active:
+            self.get_logger().warning(f"instruction not taken: {self.standing}", throttle_duration_sec=5.0)
+        elif self.inferring.instruct(words):
             self.get_logger().info(f"instruction: '{words}'")
             self.publish_status()
-            self._work_arrived()
+            self._worker.wake()
 
-    def _work_arrived(self) -> None:
-        self._work.set()
-
-    def _infer_forever(self) -> None:
-        while not self._closing:
-            self._work.wait()
-            self._work.clear()
-            job = self.inferring.next()
-            if job is not None:
-                self._publish(job, self.inferring.infer(job))
-                self._work.set()  # something newer may have arrived meanwhile
-            self._status_if_changed()
+    def _infer_once(self) -> bool:
+        """Whether there was something to be inferred: something newer may have arrived meanwhile."""
+        job = self.inferring.next()
+        if job is not None:
+            self._publish(job, self.inferring.infer(job))
+        self._status_if_changed()
+        return job is not None
 
     def _publish(self, job, chunk) -> None:
-        if chunk is None or self._closing:
+        if chunk is None:
             return
         try:
             message = convert.chunk_message(chunk, job.instruction, self.inferring.chunks - 1)
         except ActionError as error:
             self.inferring.fail(job, f"policy '{self.policy.name}': {error}")
             return
-        self._chunks.publish(message)
+        with self._publishing:
+            if not self.active:
+                return
+            self._chunks.publish(message)
         self._show(job, chunk)
 
     def _show(self, job, chunk) -> None:
@@ -141,7 +179,7 @@ class PolicyNode(Node):
 
     def _status_if_changed(self) -> None:
         status = self.inferring.status
-        if self._key() != self._published and not self._closing:
+        if self._worker is not None and self._key() != self._published:
             self.publish_status()
             if status.state in (states.STALE, states.FAILED, states.REFUSED):
                 self.get_logger().warning(f"{status.state}: {status.detail}", throttle_duration_sec=1.0)
@@ -149,7 +187,7 @@ class PolicyNode(Node):
     def _key(self) -> tuple:
         """What is published on change. While idle also the newest observation: whoever resets a world waits for it."""
         work = self.inferring
-        return work.status.state, work.instruction, 0 if work.instruction else work.observed
+        return self.state, work.status.state, work.instruction, 0 if work.instruction else work.observed
 
     def publish_status(self) -> None:
         with self._publishing:
@@ -158,12 +196,12 @@ class PolicyNode(Node):
             self._published = self._key()
             self._statuses.publish(PolicyStatus(
                 header=convert.header(self.now()), state=convert.POLICY_STATES[status.state], policy=self.policy.name,
-                instruction=work.instruction, detail=status.detail, chunks=work.chunks,
+                instruction=work.instruction, detail=self.standing or status.detail, chunks=work.chunks,
                 observation=convert.time_message(work.observed),
                 refused_observations=work.refusals.total(), inference_p50=work.seconds.p50,
                 inference_p95=work.seconds.p95))
 
-    def _report(self):
+    def report(self):
         work = self.inferring
         good = work.status.state in (states.WAITING, states.RUNNING)
         figures = {"instruction": work.instruction, "chunks": work.chunks, "refused instructions": work.declined,
@@ -172,10 +210,32 @@ class PolicyNode(Node):
         return OK if good else WARN, f"{work.status.state}: {work.status.detail}".rstrip(": "), figures
 
     def close(self) -> None:
-        self._closing = True
-        self._asks.close()
-        self._work.set()
-        self._worker.join(timeout=1.0)
+        self.release()
+
+
+class Worker:
+    """A thread that calls `work` whenever it is woken, and again as long as it says so."""
+
+    def __init__(self, work: Callable[[], bool]):
+        self._work, self._awake, self._ending = work, threading.Event(), False
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._awake.set()
+
+    def _run(self) -> None:
+        while not self._ending:
+            self._awake.wait()
+            self._awake.clear()
+            while not self._ending and self._work():
+                pass
+
+    def end(self) -> None:
+        """A model that hangs is left behind."""
+        self._ending = True
+        self._awake.set()
+        self._thread.join(timeout=1.0)
 
 
 def policy_node() -> PolicyNode:

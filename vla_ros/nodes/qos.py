@@ -13,7 +13,8 @@ SENSOR = qos_profile_sensor_data
 STREAM = QoSProfile(depth=10, reliability=RELIABLE)
 
 # vla/instruction and vla/stop are subscribed to without durability: a reader that asks for transient local would not
-# match `ros2 topic pub`, which offers volatile; and a node that was restarted must not act on words from before.
+# match `ros2 topic pub`, which offers volatile; and a node that was restarted must not act on words from before. A stop
+# from before it must heed: the task node keeps the newest word of vla/stop, as a STATUS (nodes/latching.py).
 REQUEST = QoSProfile(depth=10, reliability=RELIABLE)
 
 # How things stand: who joins late reads the last one at once.

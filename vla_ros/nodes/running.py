@@ -7,8 +7,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -53,6 +56,37 @@ class Ending:
         return self.requested or (self.parent != 0 and os.getppid() != self.parent)
 
 
+def shield_parameters(node: Node) -> None:
+    """A parameter of a type that there is not makes the request fail, with a reason: rclpy lets it end the node."""
+    for service in node.services:
+        if service.srv_type is SetParameters:
+            service.callback = partial(set_each, service.callback)
+        elif service.srv_type is SetParametersAtomically:
+            service.callback = partial(set_together, service.callback)
+
+
+def set_each(set_parameters, request: SetParameters.Request, response: SetParameters.Response):
+    for parameter in request.parameters:
+        try:
+            one = set_parameters(SetParameters.Request(parameters=[parameter]), SetParameters.Response())
+            response.results += one.results
+        except Exception as error:  # whatever rclpy raises on what anybody may send
+            response.results.append(refusal(error))
+    return response
+
+
+def set_together(set_parameters, request: SetParametersAtomically.Request, response: SetParametersAtomically.Response):
+    try:
+        return set_parameters(request, response)
+    except Exception as error:  # as above
+        response.result = refusal(error)
+        return response
+
+
+def refusal(error: Exception) -> SetParametersResult:
+    return SetParametersResult(successful=False, reason=f"{type(error).__name__}: {error}")
+
+
 def spin(node: Node, executor: Executor, ending: Ending) -> None:
     while not ending:
         executor.spin_once(timeout_sec=POLL)
@@ -73,6 +107,7 @@ def run_node(make: Callable[[], Node], args, loop) -> int:
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make()
+        shield_parameters(node)
         executor = make_executor()
         executor.add_node(node)
         ending.loading = False

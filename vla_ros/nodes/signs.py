@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vla_ros.profile import RobotProfile
+from vla_ros.types import JointState
 
 POLICY, TASK, ROBOT = "policy node", "task node", "robot's joint states"
 REST = 0.55  # [s] from a fault to rest, and a little less than is promised
@@ -12,11 +12,19 @@ SHORTEST, LONGEST = 0.1, 0.4  # [s] of silence: the heartbeats come at 20 Hz
 PAUSE = 1.0  # [s] without joint states: a simulator that is slow for a moment does not end a motion
 
 
-def silence_limit(profile: RobotProfile) -> float:
-    """[s] What is left of REST when a base has braked from its full speed; an arm holds at once."""
-    limits = profile.limits
-    braking = max(limits.v / limits.v_acceleration, limits.w / limits.w_acceleration) if limits else 0.0
+def silence_limit(braking: float) -> float:
+    """[s] What is left of REST by a robot that has braked from its full speed within `braking` [s]."""
     return min(max(REST - braking, SHORTEST), LONGEST)
+
+
+def age_fault(joints: JointState | None, now: int, limit: float) -> str:
+    """Why joint states do not say where the robot is at `now` [ns]; empty when they are at most `limit` [s] old."""
+    if joints is None:
+        return "nothing received from joint_states"
+    age = (now - joints.stamp) / 1e9
+    if age < -limit:
+        return f"joint states are stamped {-age:.3f} s ahead of the clock"
+    return f"joint states are {age:.3f} s old, at most {limit} s" if age > limit else ""
 
 
 class Signs:

@@ -7,6 +7,8 @@ IDLE, EXECUTING, HOLDING, STOPPED = "idle", "executing", "holding", "stopped"
 STALLED, HELD = "stalled", "held"
 # both
 FAILED = "failed"
+# of a lifecycle node that waits to be activated; the detail of a status begins with it
+INACTIVE = "inactive"
 # the outcome of vla/execute
 SUCCEEDED, TIMED_OUT, CANCELED, HALTED = "succeeded", "timed out", "canceled", "halted"
 NO_PROGRESS = "no progress"  # and REFUSED, STALLED

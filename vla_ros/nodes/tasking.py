@@ -15,6 +15,7 @@ from vla_ros.nodes.states import (
     FAILED,
     HALTED,
     HELD,
+    INACTIVE,
     NO_PROGRESS,
     REFUSED,
     STALLED,
@@ -167,7 +168,8 @@ class Execution:
         if board.control is not None and board.control.state == STOPPED:
             return Verdict(HALTED, board.control.detail)
         if not self.running and now - self.begun > self.silence:
-            slow = [n for n, r in ((POLICY, board.policy), (CONTROL, board.control))
+            slow = [name + (f" ({r.detail})" if r is not None and r.detail.startswith(INACTIVE) else "")
+                    for name, r in ((POLICY, board.policy), (CONTROL, board.control))
                     if r is None or r.instruction != self.wanted]
             return Verdict(HALTED, f"no instruction taken within {self.silence:g} s by the {' and the '.join(slow)}")
         return None

@@ -1,24 +1,27 @@
-"""Policies, one file each, opened by name: 'native', 'hold', 'replay:FILE.npz', a checkpoint's folder, an address."""
+"""Policies, one file each, by name: 'native', 'hold', 'replay:FILE.npz', a checkpoint's folder, an address."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from vla_ros.errors import UnknownNameError
+from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.openvla.configuration import MODEL_TYPE
 from vla_ros.paths import shipped_checkpoint
 from vla_ros.policy import Policy
 from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import is_address
 from vla_ros.remote.opening import open_remote
 
-NAMES = ("native", "hold", "replay:FILE.npz", "CHECKPOINT_FOLDER", "ws://HOST:PORT")
+NAMES = ("native", "hold", "replay:FILE.npz", "CHECKPOINT_FOLDER", "OPENVLA_FOLDER?unnorm_key=NAME", "ws://HOST:PORT",
+         "http://HOST:PORT/act?spec=FILE")
 
 
 def open_policy(source: str, profile: RobotProfile) -> Policy:
     """The policy that `source` names, for a robot. 'native' is the checkpoint shipped for that robot.
 
-    Raises UnknownNameError, CheckpointError, RemoteError, or ActionError when policy and robot disagree on what actions
-    mean.
+    Raises UnknownNameError, ConfigError, CheckpointError, RemoteError, or ActionError when policy and robot disagree on
+    what actions mean.
     """
     if is_address(source):
         return open_remote(source, profile)
@@ -29,7 +32,13 @@ def open_policy(source: str, profile: RobotProfile) -> Policy:
     if kind == "replay" and rest:
         from vla_ros.policies.replay import ReplayPolicy
         return ReplayPolicy.load(rest, profile)
-    folder = checkpoint_folder(source, profile)
+    folder, (_, options) = checkpoint_folder(source, profile), with_options(source)
+    if is_openvla(folder):
+        from vla_ros.openvla.options import read_options
+        from vla_ros.policies.openvla import OpenVlaPolicy
+        return OpenVlaPolicy.load(folder, profile, read_options(options))
+    if options:
+        raise ConfigError(f"checkpoint {folder} takes no options, got '{options}': they are for those of OpenVLA")
     from vla_ros.policies.native import NativePolicy
     return NativePolicy.load(folder, profile)
 
@@ -38,6 +47,24 @@ def checkpoint_folder(source: str, profile: RobotProfile) -> Path:
     """Where the checkpoint that `source` names is. Needs no torch. Raises UnknownNameError or CheckpointError."""
     if source == "native":
         return shipped_checkpoint(profile.name)
-    if "/" in source or Path(source).exists():
-        return Path(source)
+    name, _ = with_options(source)
+    if "/" in name or Path(name).exists():
+        return Path(name)
     raise UnknownNameError("policy", source, NAMES)
+
+
+def with_options(source: str) -> tuple[str, str]:
+    """A checkpoint's folder and what stands behind it, as in FOLDER?unnorm_key=NAME; empty for none."""
+    if "?" not in source or Path(source).exists():
+        return source, ""
+    name, _, options = source.rpartition("?")
+    return name, options
+
+
+def is_openvla(folder: Path) -> bool:
+    """By the config.json in a folder. Needs no torch."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("model_type") == MODEL_TYPE

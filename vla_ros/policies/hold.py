@@ -24,8 +24,7 @@ class HoldPolicy:
         if "gripper" in self.spec.names:
             if observation.gripper is None:
                 raise ObservationError("joints", f"joint states lack {', '.join(self.profile.gripper.joints)}")
-            gripper = self.profile.gripper
-            opening = (observation.gripper - gripper.closed) / (gripper.open - gripper.closed)
+            opening = self.profile.gripper.opening(observation.gripper)
             values[:, self.spec.names.index("gripper")] = np.clip(opening, 0, 1)
         return ActionChunk(values, self.spec, observation.stamp)
 

@@ -14,7 +14,7 @@ from vla_ros.model.files import open_checkpoint
 from vla_ros.model.look import NAMED
 from vla_ros.model.modeling import Sight
 from vla_ros.model.vocabulary import Words
-from vla_ros.observing import proprioception
+from vla_ros.observing import check_shows, proprioception
 from vla_ros.policies.gaze import Gaze
 from vla_ros.profile import RobotProfile
 from vla_ros.spec import ActionSpec, require_compatible
@@ -24,7 +24,6 @@ from vla_ros.types import ActionChunk, Answer, Look, Observation
 
 REASONS = {"absent": "I do not see what '{}' is about", "impossible": "I cannot do '{}'",
            "nonsense": "I do not understand '{}'"}
-BLANK = 12  # [0..255] an image whose pixels differ by less shows nothing
 
 
 class NativePolicy:
@@ -155,8 +154,7 @@ class NativePolicy:
         if image is None or image.shape != (size, size, 3):
             raise ObservationError("size", f"the model reads camera '{self.cameras[0]}' of {size} x {size} px, "
                                            f"got {None if image is None else image.shape}")
-        if int(image.max()) - int(image.min()) < BLANK:
-            raise ObservationError("blank", f"the image of camera '{self.cameras[0]}' shows nothing")
+        check_shows(self.cameras[0], image)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 

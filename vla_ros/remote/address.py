@@ -1,4 +1,7 @@
-"""Where a remote policy is: ws://HOST:PORT, wss://HOST:PORT, with options behind a question mark. No heavy imports."""
+"""Where a remote policy is: ws://HOST:PORT or http://HOST:PORT/act, options behind a question mark. No heavy imports.
+
+wss:// and https:// are the same with TLS.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,34 @@ from urllib.parse import parse_qsl, urlsplit
 
 from vla_ros.errors import ConfigError, UnknownNameError
 
-SCHEMES = ("ws", "wss")
+SCHEMES = ("ws", "wss", "http", "https")
 DEADLINE = 2.0  # [s] of a call, where the address says nothing
-OPTIONS = ("deadline",)
+OPTIONS = ("deadline", "spec")
 TOKEN = "VLA_TOKEN"  # environment: what a server asks of its clients; not in the address, which is logged
 
 
 @dataclass(frozen=True)
 class Address:
-    """url: without options; deadline: [s] of a call; token: empty for none."""
+    """url: without options; deadline: [s] of a call; token: empty for none; spec: file that says what its actions mean,
+    empty where the server does."""
 
     url: str
     deadline: float
     token: str
+    spec: str = ""
 
     @property
     def place(self) -> str:
         return self.url
 
+    @property
+    def rest(self) -> bool:
+        """Speaks OpenVLA's REST, not openpi's websockets."""
+        return self.url.startswith("http")
+
     def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Api-Key {self.token}"} if self.token else {}
+        kind = "Bearer" if self.rest else "Api-Key"
+        return {"Authorization": f"{kind} {self.token}"} if self.token else {}
 
 
 def is_address(source: str) -> bool:
@@ -50,7 +61,8 @@ def read_address(source: str) -> Address:
         if name not in OPTIONS:
             raise UnknownNameError(f"option of {parts.scheme}://", name, OPTIONS)
     url = parts._replace(query="", fragment="").geturl()
-    return Address(url, seconds(options.get("deadline", str(DEADLINE))), os.environ.get(TOKEN, ""))
+    return Address(url, seconds(options.get("deadline", str(DEADLINE))), os.environ.get(TOKEN, ""),
+                   options.get("spec", ""))
 
 
 def seconds(text: str) -> float:

@@ -71,13 +71,18 @@ def reason(error: BaseException, deadline: float) -> str:
     if isinstance(error, asyncio.TimeoutError):
         return f"no answer within {deadline:g} s"
     if isinstance(error, aiohttp.WSServerHandshakeError | aiohttp.ClientResponseError):
-        token = ": does VLA_TOKEN hold its token?" if error.status == 401 else ""
-        return f"it answers {error.status} {error.message}{token}"
+        return refusal(error.status, error.message)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is not trusted ({error.certificate_error}): SSL_CERT_FILE can name who signed it"
     if isinstance(error, aiohttp.ClientConnectorError) and (error.os_error.errno or 0) > 0:
         return os.strerror(error.os_error.errno)
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def refusal(status: int, words: str) -> str:
+    """One line of what an HTTP server answered instead."""
+    token = ": does VLA_TOKEN hold its token?" if status == 401 else ""
+    return " ".join(f"it answers {status} {words}".split()) + token
 
 
 def stop(loop: asyncio.AbstractEventLoop, sessions: list[aiohttp.ClientSession]) -> None:

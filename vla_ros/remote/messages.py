@@ -44,7 +44,7 @@ def declared_spec(said: Any, place: str) -> ActionSpec:
     declared = said.get("action_spec") if isinstance(said, Mapping) else None
     if not isinstance(declared, Mapping):
         raise ConfigError(f"{place} does not say what its actions mean: its metadata lack 'action_spec', "
-                          "as `vla serve` gives it")
+                          "as `vla serve` gives it; a file can say it, with ?spec=FILE (docs/remote.md)")
     try:
         return ActionSpec.from_dict(dict(declared))
     except (ConfigError, TypeError, ValueError) as error:
@@ -53,12 +53,16 @@ def declared_spec(said: Any, place: str) -> ActionSpec:
 
 def request(observation: Observation, cameras: tuple[str, ...], reset: bool) -> dict:
     """reset: this observation begins an episode. Raises ObservationError when a camera is missing."""
-    missing = [name for name in cameras if name not in observation.images]
-    if missing:
-        raise ObservationError("camera", f"the observation lacks camera {', '.join(missing)}")
+    require_cameras(observation, cameras)
     return {**{IMAGE.format(name): observation.images[name] for name in cameras},
             JOINTS: dict(observation.joints.positions), VELOCITIES: dict(observation.joints.velocities),
             PROMPT: observation.instruction, RESET: reset}
+
+
+def require_cameras(observation: Observation, cameras: tuple[str, ...]) -> None:
+    missing = [name for name in cameras if name not in observation.images]
+    if missing:
+        raise ObservationError("camera", f"the observation lacks camera {', '.join(missing)}")
 
 
 def read_request(said: Any, cameras: tuple[str, ...], observer: Observer) -> Observation:
@@ -123,12 +127,17 @@ def actions(said: Any, spec: ActionSpec, steps: int) -> np.ndarray:
     if said.shape != (steps, spec.dim):
         raise RemoteError(f"actions of shape {said.shape}, expected ({steps}, {spec.dim})")
     values = said.astype(np.float64)
+    require_within_reach(values, spec)
+    return values
+
+
+def require_within_reach(values: np.ndarray, spec: ActionSpec) -> None:
+    """Raises RemoteError for values (T, D) that are not finite, or more than any robot does in a step."""
     if not np.isfinite(values).all():
         raise RemoteError("actions are not finite")
     for name, unit, column in zip(spec.names, spec.units, values.T, strict=True):
         if (np.abs(column) > MOST[unit]).any():
             raise RemoteError(f"{name} of {np.abs(column).max():g} {unit} is more than {MOST[unit]:g}: another unit?")
-    return values
 
 
 def text(said: Mapping, key: str) -> str:

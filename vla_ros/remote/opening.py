@@ -11,10 +11,11 @@ INSTALL = "remote policies need aiohttp and msgpack: pip install 'vla_ros[remote
 
 
 def open_remote(source: str, profile: RobotProfile) -> Policy:
-    """Asks the server what it is. Raises UnknownNameError, ConfigError, RemoteError or ActionError."""
+    """Asks the server first what it is. Raises UnknownNameError, ConfigError, RemoteError or ActionError."""
     address = read_address(source)
     try:
+        from vla_ros.remote.rest import RestPolicy
         from vla_ros.remote.websocket import WebsocketPolicy
     except ImportError as error:
         raise ConfigError(f"{INSTALL} ({error})") from error
-    return WebsocketPolicy(address, profile)
+    return RestPolicy(address, profile) if address.rest else WebsocketPolicy(address, profile)

@@ -1,4 +1,4 @@
-"""WebsocketPolicy: a policy behind openpi's protocol (ws:// or wss://), as `vla serve` offers it."""
+"""WebsocketPolicy: a policy behind openpi's protocol (ws:// or wss://), as `vla serve` and openpi's servers have it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import aiohttp
 
 from vla_ros.errors import ConfigError, ObservationError, RemoteError
 from vla_ros.profile import RobotProfile
-from vla_ros.remote import messages
 from vla_ros.remote.address import Address
+from vla_ros.remote.declared import Declared
+from vla_ros.remote.described import Described
 from vla_ros.remote.link import Link
 from vla_ros.remote.packing import pack, unpack
-from vla_ros.spec import require_compatible
 from vla_ros.types import ActionChunk, Observation
 
 LARGEST = 1 << 22  # bytes of a reply
@@ -41,21 +41,22 @@ class WebsocketPolicy:
         self._closing: set[asyncio.Task] = set()
         self._reset = True
         self._said = said = self.link.call(self._connect)
-        self.spec = messages.declared_spec(said, self.place)
-        require_compatible(self.spec, profile.action)
-        self.cameras = cameras(said, profile, self.place)
-        self.checkpoint = str(said.get("checkpoint", ""))
-        self.name = f"remote:{said.get('policy', self.place)}"
+        if address.spec and isinstance(said, dict) and "action_spec" in said:
+            raise ConfigError(f"{self.place} says itself what its actions mean: leave spec={address.spec} away")
+        described = address.spec and Described(address.spec, profile, "prompt")
+        self.talk = described or Declared(said, profile, self.place)
+        self.spec, self.cameras, self.checkpoint = self.talk.spec, self.talk.cameras, self.talk.checkpoint
+        self.name = f"remote:{self.talk.name}"
 
     def infer(self, observation: Observation) -> ActionChunk:
-        data = pack(messages.request(observation, self.cameras, self._reset))
+        data = pack(self.talk.request(observation, self._reset))
         begin = time.perf_counter()
         said = self.link.call(lambda: self._exchange(data))
         if isinstance(said, ObservationError):  # an answer too: the server is there
             raise said
         self._reset = False
         try:
-            return messages.read_reply(said, self.spec, observation.stamp, time.perf_counter() - begin)
+            return self.talk.chunk(said, observation.stamp, time.perf_counter() - begin)
         except RemoteError as error:
             raise RemoteError(f"{self.place}: {error}") from error
 
@@ -115,15 +116,3 @@ class WebsocketPolicy:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         self._socket = None
-
-
-def cameras(said: dict, profile: RobotProfile, place: str) -> tuple[str, ...]:
-    """Those that the server reads. Raises ConfigError where the robot has no such camera, or one of another size."""
-    wanted = said.get("cameras")
-    if not isinstance(wanted, dict):
-        raise ConfigError(f"{place} does not say which cameras it reads")
-    have = {name: [camera.height, camera.width, 3] for name, camera in profile.cameras.items()}
-    for name, size in wanted.items():
-        if have.get(name) != size:
-            raise ConfigError(f"{place} reads camera '{name}' of {size}; robot '{profile.name}' has {have}")
-    return tuple(wanted)

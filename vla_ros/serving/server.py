@@ -1,4 +1,7 @@
-"""The server: openpi's websocket at /, and /healthz. A client that is slow, wrong or gone disturbs nobody else."""
+"""The server: openpi's websocket at /, OpenVLA's REST at /act, /healthz, and /metrics for Prometheus.
+
+A client that is slow, wrong or gone disturbs nobody else.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,16 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from vla_ros.errors import ConfigError, ObservationError, RemoteError
 from vla_ros.remote.packing import pack
+from vla_ros.serving import act, openpi
 from vla_ros.serving.engine import Engine, PolicyError
+from vla_ros.serving.metrics import TYPE, Metrics
 
 HEARTBEAT = 20.0  # [s] between pings: a client that answers none for half of it is gone
 WRITE = 10.0  # [s] that a client may take to read a reply
 REQUEST = 15.0  # [s] that a connection may be open without a whole request
+ENCODED = 2  # bytes of a request in JSON, at most, for one of the arrays in it: base64, and a text within a text
+PROTOCOLS = {"/": "openpi", "/act": "act"}  # by path
+NEEDS = "; 'joints' of a request maps the robot's joints to positions"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -68,9 +76,12 @@ class Server:
     def __init__(self, engine: Engine, metadata: dict, door: Door):
         self.engine, self.door = engine, door
         self._open: set[web.WebSocketResponse] = set()
+        self._acting = 0  # requests of /act under way
         self._metadata = pack(metadata)
-        app = web.Application(client_max_size=engine.largest, middlewares=[self._admit])
-        app.add_routes([web.get("/", self._talk), web.get("/healthz", self._health)])
+        self.metrics = Metrics(lambda: self.clients, lambda: engine.waiting)
+        app = web.Application(client_max_size=ENCODED * engine.largest, middlewares=[self._admit])
+        app.add_routes([web.get("/", self._talk), web.post("/act", self._act), web.get("/healthz", self._health),
+                        web.get("/metrics", self._metrics)])
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=REQUEST, shutdown_timeout=1.0)
 
     async def start(self) -> int:
@@ -87,7 +98,7 @@ class Server:
 
     @property
     def clients(self) -> int:
-        return len(self._open)
+        return len(self._open) + self._acting
 
     async def stop(self) -> None:
         await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in self._open),
@@ -97,21 +108,54 @@ class Server:
 
     @web.middleware
     async def _admit(self, request: web.Request, handler) -> web.StreamResponse:
+        away = self._turned_away(request)
+        if away is None:
+            return await handler(request)
+        if request.path in PROTOCOLS:
+            self.metrics.count(PROTOCOLS[request.path], "turned_away")
+        return away
+
+    def _turned_away(self, request: web.Request) -> web.Response | None:
         if request.path != "/healthz" and not self.door.admits(request.headers.get("Authorization", "")):
             return web.Response(status=401, text="this server asks for a token\n",
                                 headers={"WWW-Authenticate": "Api-Key"})
         if "Origin" in request.headers:
             return web.Response(status=403, text="this server is for robots, not for the pages of a browser\n")
-        return await handler(request)
+        if request.path in PROTOCOLS and self.clients >= self.door.clients:
+            return web.Response(status=503, text=f"this server has {self.clients} clients, and takes no more\n")
+        return None
 
     async def _health(self, request: web.Request) -> web.Response:
         if self.engine.healthy:
             return web.Response(text="OK\n")
         return web.Response(status=503, text="an inference does not end\n")
 
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self.metrics.text(), headers={"Content-Type": TYPE})
+
+    async def _act(self, request: web.Request) -> web.Response:
+        self._acting += 1
+        try:
+            with self.metrics.request("act") as answered:
+                async with asyncio.timeout(REQUEST):
+                    data = await request.read()
+                made = await self.engine.answer(self.engine.episode(), data, act.read)
+                answered(made)
+            return said(422 if made.refused else 200, made.data)
+        except TimeoutError:
+            return said(408, act.error(f"the request did not come within {REQUEST:g} s"))
+        except web.HTTPRequestEntityTooLarge:
+            return said(413, act.error(f"a request has at most {ENCODED * self.engine.largest} bytes"))
+        except RemoteError as error:
+            return said(400, act.error(str(error)))
+        except ObservationError as error:
+            return said(422, act.error(str(error) + (NEEDS if error.reason == "joints" else "")))
+        except PolicyError as error:
+            return said(500, act.error(str(error)))
+        finally:
+            self._acting -= 1
+
     async def _talk(self, request: web.Request) -> web.StreamResponse:
-        if self.clients >= self.door.clients:
-            return web.Response(status=503, text=f"this server has {self.clients} clients, and takes no more\n")
         socket = web.WebSocketResponse(compress=False, max_msg_size=self.engine.largest, heartbeat=HEARTBEAT,
                                        timeout=1.0)
         if not socket.can_prepare(request).ok:
@@ -137,14 +181,20 @@ class Server:
         async for message in socket:
             if message.type == WSMsgType.ERROR:
                 return  # too large, or no websocket: it is closed already
-            if message.type != WSMsgType.BINARY:
-                raise RemoteError("a request must be binary: msgpack")
             try:
-                made = await self.engine.answer(episode, message.data)
+                with self.metrics.request("openpi") as answered:
+                    if message.type != WSMsgType.BINARY:
+                        raise RemoteError("a request must be binary: msgpack")
+                    made = await self.engine.answer(episode, message.data, openpi.read)
+                    answered(made)
             except ObservationError as error:
                 await in_time(socket.send_str(f"ObservationError {error.reason}: {error}"))
             else:
-                await in_time(socket.send_bytes(made))
+                await in_time(socket.send_bytes(made.data))
+
+
+def said(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
 async def in_time(sending) -> None:

@@ -65,7 +65,7 @@ class Batch(Tensors):
 @dataclass(frozen=True)
 class Questions(Tensors):
     """image uint8 (B, H, W, 3); text (B, K, L) ids; where, point, mark and pixels as in Batch, for what is asked about;
-    answer (B, K, A): <answer>, the words, <end>, padding."""
+    answer (B, K, A): <answer>, the words, <end>, padding; counted bool (B, K, M): the objects that it counts."""
 
     image: Tensor
     text: Tensor
@@ -74,6 +74,7 @@ class Questions(Tensors):
     mark: Tensor
     pixels: Tensor
     answer: Tensor
+    counted: Tensor
 
 
 @dataclass(frozen=True)
@@ -123,15 +124,16 @@ class Labeller:
         asked = [[self._question(rng, view) for _ in range(questions)]
                  for view in (View.of(f, i) for i in range(images))]
         answers = np.zeros((images, questions, self.answer_length), np.int64)
+        counted = np.zeros((images, questions, f["pixels"].shape[1]), bool)
         for i, row in enumerate(asked):
             for j, question in enumerate(row):
                 ids = [vocab.ANSWER, *self.words.ids(question.answer), vocab.END]
-                answers[i, j, :len(ids)] = ids
+                answers[i, j, :len(ids)], counted[i, j, list(question.counted)] = ids, True
         text = self._encode([[q.question for q in row] for row in asked])
         where = np.array([[(sought(q), NOWHERE, UNKNOWN) for q in row] for row in asked])
         point = points(f, [[(q.about, NONE) for q in row] for row in asked])
         mark = np.array([[(q.mark, NONE) for q in row] for row in asked])
-        made = Questions(*map(torch.from_numpy, (f["image"], text, where, point, mark, f["pixels"], answers)))
+        made = Questions(*map(torch.from_numpy, (f["image"], text, where, point, mark, f["pixels"], answers, counted)))
         return made, [[q.kind for q in row] for row in asked]
 
     @staticmethod

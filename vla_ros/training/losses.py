@@ -46,7 +46,7 @@ class Objective(nn.Module):
         if isinstance(batch, Questions):
             logits, sight = self.model.answer_logits(pixels, batch.text, batch.answer[..., :-1])
             answered, said = answer_loss(logits, batch.answer)
-            return answered + look_loss(self.model, sight, batch)[0], said
+            return answered + look_loss(self.model, sight, batch)[0] + count_loss(self.model, sight, batch), said
         if not self.acting:
             return sight_loss(self.model, self.model.see(pixels, batch.text)[0], batch)
         noise = LOOK_JITTER * torch.randn(batch.point.shape, generator=generator).to(batch.point)
@@ -125,6 +125,15 @@ def mark_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[
     right = (sight.mark_logits.argmax(-1) == place)[counts & is_there].float().mean().item()
     loss = F.cross_entropy(sight.mark_logits.float()[counts], place[counts], reduction="sum")
     return loss / counts.sum().clamp(min=1), right
+
+
+def count_loss(model: VlaModel, sight: Sight, batch: Questions) -> Tensor:
+    """What is counted is looked at all at once: each of its patches as likely as the others."""
+    counted = batch.counted & inside(model, batch.pixels)[:, None]
+    patch = cells(model, batch.pixels)[:, None].expand_as(counted)
+    likely = sight.look_logits[:, :, 0].float().log_softmax(-1).gather(-1, patch)
+    share = counted / counted.sum(-1, keepdim=True).clamp(min=1)
+    return -(likely * share).sum() / counted.any(-1).sum().clamp(min=1)
 
 
 def inside(model: VlaModel, pixels: Tensor) -> Tensor:

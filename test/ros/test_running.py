@@ -1,0 +1,47 @@
+"""What a node's process takes from anybody who can reach it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+
+from vla_ros.nodes.client import Client
+from vla_ros.nodes.domains import free_domain
+
+READY = 90.0  # [s] on a busy machine
+NONE, GOOD = ParameterValue(type=77), ParameterValue(type=ParameterType.PARAMETER_BOOL)
+
+
+@pytest.fixture
+def domain():
+    """One in which a task node runs, as a process of its own; it must be there at the end, too."""
+    domain = free_domain()
+    child = subprocess.Popen([sys.executable, "-m", "vla_ros.nodes.task_node"], stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, env=os.environ | {"ROS_DOMAIN_ID": str(domain)})
+    yield domain
+    assert child.poll() is None, "the node has ended"
+    child.terminate()
+    child.wait(20.0)
+
+
+def ask(client, kind, name, **fields):
+    service = client.node.create_client(kind, name)
+    assert client.spin_until(service.service_is_ready, READY), name
+    future = service.call_async(kind.Request(**fields))
+    assert client.spin_until(future.done, READY), f"an answer of {name}"
+    return future.result()
+
+
+def test_a_parameter_of_a_type_that_there_is_not_fails_with_a_reason_and_ends_nothing(domain):
+    wanted = [Parameter(name="use_sim_time", value=NONE), Parameter(name="use_sim_time", value=GOOD)]
+    with Client("user", domain=domain) as client:
+        bad, good = ask(client, SetParameters, "task_node/set_parameters", parameters=wanted).results
+        assert not bad.successful and "77" in bad.reason and good.successful, "one by one"
+        result = ask(client, SetParametersAtomically, "task_node/set_parameters_atomically", parameters=wanted).result
+        assert not result.successful and "77" in result.reason
+        assert ask(client, SetParameters, "task_node/set_parameters", parameters=wanted[1:]).results[0].successful

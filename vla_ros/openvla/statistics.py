@@ -1,0 +1,91 @@
+"""Statistics of a data set's actions, by which the model's numbers get their units back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vla_ros.errors import CheckpointError, ConfigError, UnknownNameError
+from vla_ros.openvla.configuration import OpenVlaConfig, read_json
+
+FILE = "dataset_statistics.json"  # of a fine-tuned run: counts instead of what config.json has
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of one data set: low, high (D,), the 1 % and 99 % quantiles in its units; scaled (D,) bool, False for what was
+    not normalised, the gripper as a rule. normalise() and unnormalise() are an inverse pair where high is above low."""
+
+    key: str
+    low: np.ndarray
+    high: np.ndarray
+    scaled: np.ndarray
+
+    def __post_init__(self):
+        if not self.low.ndim == self.high.ndim == self.scaled.ndim == 1 or not len(self.low):
+            raise CheckpointError(f"statistics of '{self.key}': q01, q99 and mask must be lists of numbers")
+        if not len(self.low) == len(self.high) == len(self.scaled):
+            raise CheckpointError(f"statistics of '{self.key}': q01 has {len(self.low)} numbers, q99 {len(self.high)}, "
+                                  f"mask {len(self.scaled)}")
+        if not np.isfinite([self.low, self.high]).all():
+            raise CheckpointError(f"statistics of '{self.key}': q01 and q99 must be finite")
+        wrong = np.flatnonzero(self.scaled & (self.high < self.low)).tolist()
+        if wrong:
+            raise CheckpointError(f"statistics of '{self.key}': q99 lies below q01 in dimensions {wrong}")
+
+    @property
+    def dim(self) -> int:
+        return len(self.low)
+
+    def unnormalise(self, values: np.ndarray) -> np.ndarray:
+        """(..., D), [-1, 1] to the quantiles, in the data set's units."""
+        return np.where(self.scaled, 0.5 * (values + 1) * (self.high - self.low) + self.low, values)
+
+    def normalise(self, values: np.ndarray) -> np.ndarray:
+        """(..., D) in the data set's units; a dimension that never changes becomes 0."""
+        span = np.where(self.high > self.low, self.high - self.low, np.inf)
+        return np.where(self.scaled, np.where(np.isinf(span), 0.0, 2 * (values - self.low) / span - 1), values)
+
+
+def stored(folder: Path, config: OpenVlaConfig) -> Mapping[str, Any]:
+    """By data set, as the checkpoint has them. Raises CheckpointError."""
+    statistics = read_json(folder / FILE) if (folder / FILE).is_file() else config.statistics
+    if not isinstance(statistics, Mapping):
+        raise CheckpointError(f"{folder / FILE} must hold a mapping of data sets")
+    return statistics
+
+
+def choose(statistics: Mapping[str, Any], key: str = "") -> Statistics:
+    """Those of data set `key`, or of the only one. statistics: as `stored` gives them.
+
+    Raises UnknownNameError, ConfigError or CheckpointError, which list the keys that there are.
+    """
+    if not statistics:
+        raise CheckpointError("the checkpoint has no norm_stats in config.json and no dataset_statistics.json beside "
+                              "it: without them its actions have no units")
+    if not key:
+        if len(statistics) > 1:
+            raise ConfigError("the checkpoint has statistics of several data sets, say whose actions are meant, as in "
+                              f"FOLDER?unnorm_key=NAME; available: {', '.join(sorted(statistics))}")
+        key = next(iter(statistics))
+    if key not in statistics:
+        raise UnknownNameError("unnorm_key", key, statistics)
+    return read_statistics(key, statistics[key])
+
+
+def read_statistics(key: str, described: Any) -> Statistics:
+    actions = described.get("action") if isinstance(described, Mapping) else None
+    missing = [name for name in ("q01", "q99") if not isinstance(actions, Mapping) or name not in actions]
+    if missing:
+        raise CheckpointError(f"statistics of '{key}' lack {' and '.join(missing)} of their actions")
+    try:
+        low, high = np.array(actions["q01"], float), np.array(actions["q99"], float)
+        mask = actions.get("mask")
+        scaled = np.ones(low.shape, bool) if mask is None else np.array(mask, float).astype(bool)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"statistics of '{key}': q01, q99 and mask must be lists of numbers") from error
+    return Statistics(key, low, high, scaled)
