@@ -272,6 +272,7 @@ def question(bench, meanwhile=lambda: None, **fields):
 
 def test_a_question_is_answered_without_an_instruction(bench, scripted):
     robot = Robot(bench)
+    bench.until(lambda: robot.node.inferring.observed, "an observation", robot.observe)
     sent = []
     answer = question(bench, lambda: sent.append(robot.observe(BLACK + 200)), question="how  bright?\n")
     assert answer.success and answer.message == "", answer.message

@@ -42,6 +42,7 @@ def test_what_a_rest_server_must_not_say_is_never_a_chunk(bench, monkeypatch, tm
                     .replace("image: front", "image: front, wrist_image: wrist"))
     with answering(bad) as made:
         monkeypatch.setattr(policy_node, "open_policy", lambda source, profile: made.client(file, profile))
+        monkeypatch.setattr(policy_node, "warm_up", lambda policy, profile: None)  # it would end the node
         robot = Robot(bench)
         robot.say("touch the red cube")
         status = robot.until_status(PolicyStatus.FAILED, robot.observe)
