@@ -62,7 +62,7 @@ def drawn(views, count=40, focus=0.0, first=False) -> list[tuple[View, Asked]]:
 def only(monkeypatch):
     """Sets the shares of instructing.py; those that are not named are 0."""
     def set_shares(**shares):
-        for name in ("ABSENT", "REFUSED", "OWN", "ROUGH"):
+        for name in ("ABSENT", "REFUSED", "OWN", "ROUGH", "FILLED"):
             monkeypatch.setattr(instructing, name, shares.get(name, 0.0))
     return set_shares
 
@@ -92,6 +92,17 @@ def test_what_is_to_be_done_is_said_of_what_is_there(views, only):
         assert (wanted.target, wanted.reference, wanted.key) == (*there, asked.direction or asked.relation), asked.text
         assert wanted.target is None or wanted.target != wanted.reference
     assert understood > 0.4 * len(views) * 40
+
+
+def test_a_word_that_there_is_not_changes_nothing_where_it_names_nothing(views, only, monkeypatch):
+    only(FILLED=1.0)
+    made, invent = set(), instructing.words.invented
+    monkeypatch.setattr(instructing.words, "invented", lambda rng: made.add(word := invent(rng)) or word)
+    filled = [(asked, [w for w in plain(asked.text).split() if w in made or w.removesuffix("ly") in made])
+              for _, asked in drawn(views, 5)]
+    assert all(asked.verdict == "act" and len(extra) == 1 for asked, extra in filled)
+    ends = [plain(asked.text).split()[i] == extra[0] for asked, extra in filled for i in (0, -1)]
+    assert sum(ends) == len(filled), "before or after all that is said"
 
 
 def test_absent_instructions_name_one_thing_that_is_not_there(views, only, monkeypatch):

@@ -10,8 +10,10 @@ from model_samples import TOKENIZER, WORDS, tiny
 from vla_ros.evaluation.wanted import names as known_names
 from vla_ros.model import vocabulary as vocab
 from vla_ros.profile import load_profile
+from vla_ros.sim.world import CONTAINERS, MOVABLE, OBJECT_COLOURS
+from vla_ros.synonyms import synonyms
 from vla_ros.training import losses
-from vla_ros.training.batches import KIND_OF, KINDS, Labeller
+from vla_ros.training.batches import KIND_OF, KINDS, NAMES, Labeller
 from vla_ros.training.instructing import Asker
 from vla_ros.training.losses import Objective, action_loss, answer_loss, kind_loss, mark_loss, places, sight_loss
 from vla_ros.training.practice import Practice
@@ -127,24 +129,43 @@ def test_questions_teach_the_look_too(labeller):
 
 
 def test_every_object_that_the_image_shows_is_to_be_named_and_nothing_else(batch, sight):
-    none = batch.kind < 0
+    none = (batch.kind < 0).all(-1)
     assert none.any() and (~none).sum() > 20
     loss, right = kind_loss(tiny(), sight.patches, batch)
     moved = torch.where(none[..., None], 64.0, batch.pixels)
     assert torch.equal(kind_loss(tiny(), sight.patches, replace(batch, pixels=moved))[0], loss) and 0 <= right <= 1
     outside = torch.where(torch.arange(none.shape[1])[:, None] < 1, 200.0, batch.pixels)  # the first of each image
-    without = torch.where(torch.arange(none.shape[1]) < 1, -1, batch.kind)
+    without = torch.where((torch.arange(none.shape[1]) < 1)[:, None], -1, batch.kind)
     assert torch.equal(kind_loss(tiny(), sight.patches, replace(batch, pixels=outside))[0],
                        kind_loss(tiny(), sight.patches, replace(batch, kind=without))[0])
 
 
 def test_kinds_are_those_that_training_shows(frames, batch):
-    found = set(batch.kind.flatten().tolist()) - {-1}
-    names, known = [WORDS.decode(ids) for ids in batch.names], known_names()
-    assert len(names) == len(KINDS) and not {("ball", "red"), ("cube", "purple")} & set(KINDS)
+    found = set(batch.kind[..., 0].flatten().tolist()) - {-1}
+    names, known = [WORDS.decode(ids).removeprefix("the ") for ids in batch.names], known_names()
+    whole, colours, shapes = (names[sum(NAMES[:i]):sum(NAMES[:i + 1])] for i in range(3))
+    assert len(whole) == len(KINDS) and not {("ball", "red"), ("cube", "purple")} & set(KINDS)
     there = frames["shape"] >= 0
-    assert (KIND_OF[frames["shape"], frames["colour"]] >= 0).tolist() == there.tolist()
-    assert found and all(known[names[kind].removeprefix("the ")] == KINDS[kind] for kind in found)
+    assert (KIND_OF[frames["shape"], frames["colour"]][..., 0] >= 0).tolist() == there.tolist()
+    assert found and all(known[whole[kind]] == KINDS[kind] for kind in found)
+    seen = batch.kind.flatten(0, 1).tolist()
+    assert any(part >= 0 for _, part, _ in seen)
+    for kind, colour, shape in seen:
+        if colour >= 0:
+            assert KINDS[kind] == (MOVABLE[shape], OBJECT_COLOURS[colour])
+            assert colours[colour].rpartition(" ")[0] in synonyms().colours[OBJECT_COLOURS[colour]]
+            assert shapes[shape] in synonyms().nouns(MOVABLE[shape])
+        else:
+            assert shape == -1 and (kind == -1 or KINDS[kind][0] in CONTAINERS)
+
+
+def test_a_colour_and_a_shape_are_to_be_named_apart_too(batch, sight):
+    alone = replace(batch, kind=torch.where(torch.arange(3) > 0, batch.kind, -1))
+    assert (alone.kind[..., 1] >= 0).any()
+    loss = kind_loss(tiny(), sight.patches, alone)[0]
+    for part in (1, 2):
+        without = replace(alone, kind=torch.where(torch.arange(3) == part, -1, alone.kind))
+        assert kind_loss(tiny(), sight.patches, without)[0] < loss - 0.1
 
 
 def test_actions_count_only_where_something_is_to_be_done(batch):

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from vla_ros.training import demos, measuring, trainer
 from vla_ros.training.batches import Labeller
 from vla_ros.training.curves import plot_curves
 from vla_ros.training.instructing import Asker
+from vla_ros.training.losses import pixels_of
 from vla_ros.training.pipeline import SETTINGS_FILE, STAGES, Run, load_settings
 
 SMALL = {"images": 6, "instructions": 4, "learning_rate": 1e-3}
@@ -52,7 +54,7 @@ def pair(labeller):
 def little(monkeypatch):
     """Little to simulate and to measure."""
     monkeypatch.setattr(demos, "HELD_OUT_STILLS", 4)
-    for name, value in {"IMAGES": 4, "TEXTS": 4, "BATCHES": 1, "DECISIONS": 2,
+    for name, value in {"IMAGES": 4, "TEXTS": 8, "BATCHES": 1, "DECISIONS": 2,
                         "PRACTICE": {"texts": 4, "robots": 8}}.items():
         monkeypatch.setattr(measuring, name, value)
 
@@ -69,22 +71,36 @@ def test_measures_are_shares_and_the_same_again(labeller, pair, monkeypatch, lit
     assert set(measuring.measure(model, labeller, asks=False)) == {"retrieval", "look", "verdict"}
 
 
-def test_a_model_that_knows_the_answer_has_all_of_it_right(labeller, monkeypatch, little):
-    model, made = tiny(), {}
-    questions = labeller.questions
+def test_an_answer_counts_where_all_of_it_is_right(labeller, monkeypatch, little):
+    model, wrong = tiny(), []
+
+    def knows(pixels, text, said):
+        """Scores of the words of the right answers, but for the first word of those that are `wrong`."""
+        logits = torch.nn.functional.one_hot(made["answer"][..., 1:], model.config.vocab_size) * 1.0
+        for i, j in wrong:
+            logits[i, j, 0] = logits[i, j, 0].roll(1)
+        return logits, None
 
     def noted(*args):
         batch, kinds = questions(*args)
-        made["answers"] = iter(batch.answer.flatten(0, 1).tolist())
+        made["answer"] = batch.answer
         return batch, kinds
 
-    def reply(pixels, text):
-        answer = next(made["answers"])
-        return answer[1:answer.index(vocab.END)], 1.0
-
+    made, questions = {}, labeller.questions
     monkeypatch.setattr(labeller, "questions", noted)
-    model.reply = reply
+    monkeypatch.setattr(model, "answer_logits", knows)
     assert set(measuring.questions(model, labeller, 0).values()) == {1.0}
+    wrong.append((0, 0))
+    assert measuring.questions(model, labeller, 0)["all"] == 31 / 32
+
+
+@torch.no_grad()
+def test_the_likeliest_words_one_after_the_other_are_what_is_said(labeller):
+    model, (batch, _) = tiny(), labeller.questions(np.random.default_rng(0), 2, 2)
+    said, _ = model.reply(pixels_of(batch.image[:1]), batch.text[0, :1])
+    answer = torch.tensor([vocab.ANSWER, *said, vocab.END][:batch.answer.shape[-1]])[None, None]
+    logits, _ = model.answer_logits(pixels_of(batch.image[:1]), batch.text[:1, :1], answer[..., :-1])
+    assert logits.argmax(-1).flatten().tolist() == answer[0, 0, 1:].tolist()
 
 
 def test_curves_are_drawn_from_the_log(tmp_path):
@@ -159,6 +175,19 @@ def test_another_seed_is_another_model(make_run):
     same, different = make_run("a")._model().state_dict(), other._model().state_dict()
     assert all(torch.equal(same[name], value) for name, value in one._model().state_dict().items())
     assert not torch.equal(same["look.other_keys"], different["look.other_keys"])
+
+
+def test_a_run_begins_with_the_weights_and_words_of_its_base(make_run, tmp_path, demonstrations, monkeypatch):
+    base = make_run("base")
+    base.train("motor")
+    checkpoint = base.folder / "checkpoint"
+    run = Run(SETTINGS | {"seed": 9}, tmp_path / "run", demonstrations, 1, checkpoint)
+    weights = open_checkpoint(checkpoint)[0].state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in run._model().state_dict().items())
+    assert run.tokenizer.get_vocab() == base.tokenizer.get_vocab()
+    run.profile = replace(run.profile, name="other")
+    with pytest.raises(ConfigError, match="was trained on a panda, these settings are for a other"):
+        run._model()
 
 
 TOGETHER = """

@@ -14,12 +14,14 @@ from torch import Tensor
 from vla_ros.model import vocabulary as vocab
 from vla_ros.model.vocabulary import Words
 from vla_ros.profile import RobotProfile
+from vla_ros.referring import ONES
 from vla_ros.sim.experts import ArmStates, arm_chunk, base_chunk
 from vla_ros.sim.questions import Question, ask
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.tasks.layout import draw_until
 from vla_ros.sim.tasks.task import DIRECTION_VECTORS
 from vla_ros.sim.world import COLOURS, CONTAINERS, MOVABLE, OBJECT_COLOURS, RELATIONS, SHAPES
+from vla_ros.synonyms import one_of, synonyms
 from vla_ros.tokens import UniformBins
 from vla_ros.training.instructing import NONE, Asked, Asker, View, names_held_out
 from vla_ros.training.recording import CAMERA
@@ -29,9 +31,18 @@ from vla_ros.words import object_words
 VECTORS = {"": (0.0, 0.0), **DIRECTION_VECTORS}
 KINDS = [*((s, c) for s in MOVABLE for c in OBJECT_COLOURS if (s, c) not in HELD_OUT_PAIRS),
          *((s, "") for s in CONTAINERS)]  # what training names and shows
-KIND_OF = np.array([[KINDS.index(k) if (k := (s, "" if s in CONTAINERS else c)) in KINDS else -1
-                     for c in [*COLOURS, "none"]] for s in [*SHAPES, "none"]])  # by shape and colour; -1: none
+NAMES = [len(KINDS), len(OBJECT_COLOURS), len(MOVABLE)]  # whole names, colours alone, shapes alone
 PATCH, THERE_NOT, NOWHERE, UNKNOWN = range(4)  # where a look ends; UNKNOWN counts for nothing
+
+
+def index(item, items) -> int:
+    return list(items).index(item) if item in items else -1
+
+
+# By shape and colour: which whole name, which colour and which shape; -1: none of NAMES.
+KIND_OF = np.array([[(index((s, "" if s in CONTAINERS else c), KINDS),
+                      index(c, OBJECT_COLOURS) if s in MOVABLE else -1, index(s, MOVABLE) if c != "none" else -1)
+                     for c in [*COLOURS, "none"]] for s in [*SHAPES, "none"]])
 
 
 class Tensors:
@@ -46,8 +57,8 @@ class Batch(Tensors):
     """image uint8 (B, H, W, 3); text (B, K, L) ids; proprio (B, P) normalised; verdict (B, K) index into VERDICTS;
     where (B, K, 3) of PATCH..UNKNOWN, for target, reference and hand; point (B, K, 3, 2) [px] of them; actions
     (B, K, Q) bins, of no meaning where the verdict is not 'act'. mark (B, K, 2): the objects that are landmarks of
-    target and reference, NONE without. pixels (B, M, 2) of all objects and their kind (B, M), an index into names
-    (N, L) ids, -1 for none."""
+    target and reference, NONE without. pixels (B, M, 2) of all objects; names (N, L) ids of the NAMES, and kind (B, M,
+    3), which of each sort is the object's, -1 for none."""
 
     image: Tensor
     text: Tensor
@@ -113,7 +124,7 @@ class Labeller:
         mark = np.array([[a.marks for a in row] for row in asked])
         text = [[a.text for a in row] for row in asked]
         verdict = [[vocab.VERDICTS.index(a.verdict) for a in row] for row in asked]
-        names = self._encode([[f"the {object_words(shape, colour, rng)}" for shape, colour in KINDS]])[0]
+        names = self._encode([[f"the {name}" for name in names_of_all(rng)]])[0]
         return Batch(*map(torch.from_numpy, (
             f["image"], self._encode(text), proprio.normalise(f["proprio"]).astype(np.float32), np.array(verdict),
             np.array(where), point, mark, labels, f["pixels"], KIND_OF[f["shape"], f["colour"]], names)))
@@ -198,6 +209,13 @@ class Labeller:
         if "gripper" in names:
             actions.low[names.index("gripper")], actions.high[names.index("gripper")] = 0.0, 1.0
         return QuantileNormaliser.of(f["proprio"]), actions
+
+
+def names_of_all(rng: np.random.Generator) -> list[str]:
+    """Words for each of NAMES."""
+    return [*(object_words(shape, colour, rng) for shape, colour in KINDS),
+            *(f"{one_of(rng, synonyms().colours[colour])} {one_of(rng, ONES)}" for colour in OBJECT_COLOURS),
+            *(one_of(rng, synonyms().nouns(shape)) for shape in MOVABLE)]
 
 
 def points(f: dict[str, np.ndarray], named: list[list[tuple[int, int]]]) -> np.ndarray:

@@ -87,7 +87,7 @@ def card(folder: Path, scores: Path) -> str:
     own = digest(folder)
     if f"@{own}" not in result["checkpoint"]:
         raise ConfigError(f"{scores} holds the scores of {result['checkpoint']}, but {folder} is {own}: evaluate it")
-    asks = bool(settings["align"]["steps"])
+    asks = any(settings[stage].get("questions") for stage in STAGES)
     return CARD.format(
         asked="an instruction or a question" if asks else "an instruction", digest=own,
         replies="; or the words of an answer" if asks else "", **model_facts(folder, config),

@@ -25,6 +25,7 @@ OWN = 0.3  # share of the images whose first instruction is the one being carrie
 STACKABLE = ("cube", "cylinder", "cone")
 CANONICAL = 0.25  # share of the objects that are plainly called 'red cube': what they are called else is harder
 ROUGH = 0.25  # share of the wordings with typos and the like
+FILLED = 0.15  # share with a word that there is not, where it names nothing: 'zorply touch the red cube'
 # How often a family is drawn, 1 if it is not here: seldom what is learnt at once, often what few scenes allow.
 WEIGHTS = {"home": 0.3, "stop": 0.3, "away": 0.6, "next_to": 1.8, "stack": 1.5, "place": 4.0}
 
@@ -153,6 +154,9 @@ class Asker:
 
     @staticmethod
     def _rough(rng, text: str) -> str:
+        if rng.random() < FILLED:
+            word = words.invented(rng) + pick(rng, ("ly", "ly", ""))
+            text = pick(rng, (f"{word} {text}", f"{word}, {text}", f"{text} {word}", f"{text}, {word}"))
         return words.perturb(text, rng) if rng.random() < ROUGH else text
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vla_ros.model import vocabulary as vocab
 from vla_ros.model.look import NAMED
 from vla_ros.model.modeling import Sight, VlaModel
-from vla_ros.training.batches import NOWHERE, PATCH, THERE_NOT, UNKNOWN, Batch, Drill, Questions
+from vla_ros.training.batches import NAMES, NOWHERE, PATCH, THERE_NOT, UNKNOWN, Batch, Drill, Questions
 from vla_ros.training.instructing import NONE
 
 SMOOTHING = 2.0  # [bins] a neighbouring bin is nearly right: standard deviation of the target distribution
@@ -17,6 +17,8 @@ REACH = 7  # [bins] of it that are counted to either side
 AUGMENT_BRIGHTNESS, AUGMENT_CHANNEL = 0.25, 0.10
 LOOK_JITTER = 0.4  # [px] of the point that the actions are trained to follow: about the error of the look
 OFFSET_WEIGHT, VERDICT_WEIGHT, KIND_WEIGHT, MARK_WEIGHT = 0.1, 0.5, 1.0, 1.0
+
+Figures = dict[str, Tensor]  # of one number each: reading one makes a GPU wait, so only what is logged is read
 
 
 class Objective(nn.Module):
@@ -30,18 +32,18 @@ class Objective(nn.Module):
         self.model, self.acting = model, acting
 
     def forward(self, batch: Batch | Questions | None, drill: Drill | None,
-                generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+                generator: torch.Generator) -> tuple[Tensor, Figures]:
         """The sum of both losses."""
         parts = [part for part in (batch and self._pictures(batch, generator), drill and self._drill(drill)) if part]
         losses, figures = zip(*parts, strict=True)
-        return sum(losses), {name: value for part in figures for name, value in part.items()}
+        return sum(losses), {name: value.detach() for part in figures for name, value in part.items()}
 
-    def _drill(self, drill: Drill) -> tuple[Tensor, dict[str, float]]:
+    def _drill(self, drill: Drill) -> tuple[Tensor, Figures]:
         logits = self.model.act(self.model.intend(drill.text)[drill.owner], drill.look, drill.proprio)
         loss, figures = action_loss(logits, drill.actions, torch.ones_like(drill.owner, dtype=torch.bool))
         return loss, {f"drill_{name}": value for name, value in figures.items()}
 
-    def _pictures(self, batch: Batch | Questions, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def _pictures(self, batch: Batch | Questions, generator: torch.Generator) -> tuple[Tensor, Figures]:
         pixels = augment(pixels_of(batch.image), generator)
         if isinstance(batch, Questions):
             logits, sight = self.model.answer_logits(pixels, batch.text, batch.answer[..., :-1])
@@ -84,17 +86,17 @@ def cells(model: VlaModel, pixels: Tensor) -> Tensor:
     return cell[..., 1] * c.grid + cell[..., 0]
 
 
-def sight_loss(model: VlaModel, sight: Sight, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+def sight_loss(model: VlaModel, sight: Sight, batch: Batch) -> tuple[Tensor, Figures]:
     """The look, the verdict, and each object's patch against the names of all kinds."""
     look, figures = look_loss(model, sight, batch)
     verdict = F.cross_entropy(sight.verdict.float().flatten(0, 1), batch.verdict.flatten())
     judged = (sight.verdict.argmax(-1) == batch.verdict).float().mean()
     kind, kinds = kind_loss(model, sight.patches, batch)
-    figures |= {"verdict_right": judged.item(), "named_right": kinds}
+    figures |= {"verdict_right": judged, "named_right": kinds}
     return look + VERDICT_WEIGHT * verdict + KIND_WEIGHT * kind, figures
 
 
-def look_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[Tensor, dict[str, float]]:
+def look_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[Tensor, Figures]:
     """Contrastive: each text's things, and their landmarks, against every patch and the other places; and the offset
     inside the patch."""
     place = places(model, batch)
@@ -108,21 +110,21 @@ def look_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[
         right = sight.look_logits.argmax(-1) == place
         named = there & (torch.arange(there.shape[-1], device=there.device) < len(NAMED))
         by_place = named[..., :len(NAMED)] & (batch.mark != NONE)
-    figures = {"look": look.item(), "look_right": right[named].float().mean().item(), "offset_px": offset.item(),
-               "mark_right": told, "look_right_by_mark": right[..., :len(NAMED)][by_place].float().mean().item()}
+    figures = {"look": look, "look_right": right[named].float().mean(), "offset_px": offset,
+               "mark_right": told, "look_right_by_mark": right[..., :len(NAMED)][by_place].float().mean()}
     return look + OFFSET_WEIGHT * offset + MARK_WEIGHT * marks, figures
 
 
-def mark_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[Tensor, float]:
+def mark_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[Tensor, Tensor]:
     """Landmarks of target and reference, 'nowhere' where there are none; and the share of them that is found."""
     if not model.config.spatial:
-        return torch.zeros(()), float("nan")
+        return torch.zeros(()), torch.tensor(float("nan"))
     is_there = batch.mark != NONE
     rows = torch.arange(len(batch.mark), device=batch.mark.device)[:, None, None]
     point = batch.pixels[rows, batch.mark.clamp(min=0)]
     place = torch.where(is_there, cells(model, point), model.config.grid**2 + 1)
     counts = (~is_there | inside(model, point)) & (batch.where[..., :len(NAMED)] != UNKNOWN)
-    right = (sight.mark_logits.argmax(-1) == place)[counts & is_there].float().mean().item()
+    right = (sight.mark_logits.argmax(-1) == place)[counts & is_there].float().mean()
     loss = F.cross_entropy(sight.mark_logits.float()[counts], place[counts], reduction="sum")
     return loss / counts.sum().clamp(min=1), right
 
@@ -141,21 +143,28 @@ def inside(model: VlaModel, pixels: Tensor) -> Tensor:
     return ((pixels >= 0) & (pixels < model.config.image_size)).all(-1)
 
 
-def kind_loss(model: VlaModel, patches: Tensor, batch: Batch) -> tuple[Tensor, float]:
-    """Which name is an object's, for its patch alone; and the share that is right. Every image teaches all of its
-    objects so, whichever the instructions are about."""
-    counts = (batch.kind >= 0) & inside(model, batch.pixels)
+def kind_loss(model: VlaModel, patches: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Which name is an object's, for its patch alone; and the share of whole names that is right. Every image teaches
+    all of its objects so, whichever the instructions are about.
+
+    Its colour and its shape are named apart as well: a pair that never was shown is found by what each of them means.
+    """
     patch = cells(model, batch.pixels)
-    chosen = patches.gather(1, patch[..., None].expand(-1, -1, patches.shape[-1]))[counts]
+    chosen = patches.gather(1, patch[..., None].expand(-1, -1, patches.shape[-1]))
     key = F.normalize(model.look.patch_key(chosen), dim=-1)
-    names = model.name(batch.names)
-    logits = torch.einsum("ow,nlw->oln", key, names.to(key.dtype)).float() * model.look.scale.exp().clamp(max=100)
-    wanted = batch.kind[counts][:, None].expand(-1, logits.shape[1])
-    right = (logits.argmax(-1) == wanted).float().mean().item()
-    return F.cross_entropy(logits.flatten(0, 1), wanted.flatten()), right
+    names = model.name(batch.names).to(key.dtype)
+    logits = torch.einsum("bmw,nlw->bmln", key, names).float() * model.look.scale.exp().clamp(max=100)
+    seen, losses, rights = inside(model, batch.pixels), [], []
+    for part, among in enumerate(logits.split(NAMES, -1)):
+        wanted = torch.where(seen, batch.kind[..., part], -1)[..., None].expand(among.shape[:-1])
+        count = (wanted >= 0).sum().clamp(min=1)
+        loss = F.cross_entropy(among.flatten(0, -2), wanted.flatten(), ignore_index=-1, reduction="sum")
+        losses.append(loss / count)
+        rights.append(((among.argmax(-1) == wanted) & (wanted >= 0)).sum() / count)
+    return sum(losses), rights[0]
 
 
-def action_loss(logits: Tensor, bins: Tensor, counts: Tensor) -> tuple[Tensor, dict[str, float]]:
+def action_loss(logits: Tensor, bins: Tensor, counts: Tensor) -> tuple[Tensor, Figures]:
     """Cross-entropy of the action tokens (..., Q, bins) against their bins (..., Q), smoothed over the neighbours; only
     what counts (...) does, and nothing gives 0."""
     logits, bins = logits[counts].float(), bins[counts]
@@ -166,14 +175,14 @@ def action_loss(logits: Tensor, bins: Tensor, counts: Tensor) -> tuple[Tensor, d
     loss = (logits.logsumexp(-1) - likely).sum() / max(bins.numel(), 1)
     with torch.no_grad():
         away = (logits.argmax(-1) - bins).abs().float().sum() / max(bins.numel(), 1)
-    return loss, {"action": loss.item(), "bins_away": away.item()}
+    return loss, {"action": loss, "bins_away": away}
 
 
-def answer_loss(logits: Tensor, answer: Tensor) -> tuple[Tensor, dict[str, float]]:
+def answer_loss(logits: Tensor, answer: Tensor) -> tuple[Tensor, Figures]:
     """logits (B, K, A - 1, vocab) of the words after each of answer (B, K, A)."""
     wanted = answer[..., 1:]
     counts = wanted != vocab.PAD
     loss = F.cross_entropy(logits.float()[counts], wanted[counts])
     with torch.no_grad():
         right = ((logits.argmax(-1) == wanted) | ~counts).all(-1).float().mean()
-    return loss, {"answer": loss.item(), "answer_right": right.item()}
+    return loss, {"answer": loss, "answer_right": right}

@@ -98,19 +98,22 @@ def sight(model: VlaModel, labeller: Labeller, seed: int) -> dict:
         for wanted, made in zip(batch.verdict.flatten().tolist(), seen.verdict.argmax(-1).flatten(), strict=True):
             judged[vocab.VERDICTS[wanted]].append(wanted == int(made))
     return {"look": {"found": mean(found), "median_px": float(np.median(errors)) if errors else None},
-            "verdict": {name: mean(right) for name, right in judged.items()}}
+            "verdict": {name: mean(right) for name, right in judged.items() if right}}
 
 
 @torch.no_grad()
 def questions(model: VlaModel, labeller: Labeller, seed: int) -> dict:
-    """Share of whole answers that are right, by the kind of question, and of all."""
+    """Share of whole answers that are right, by the kind of question, and of all.
+
+    Said greedily, an answer is right where each of its words is the likeliest after the right ones before it.
+    """
     rng, right = np.random.default_rng([seed, 3]), defaultdict(list)
     for _ in range(BATCHES):
         batch, kinds = labeller.questions(rng, IMAGES, TEXTS)
-        for i, row in enumerate(kinds):
-            pixels = pixels_of(batch.image[i:i + 1]).to(model.device)
-            for j, kind in enumerate(row):
-                said, _ = model.reply(pixels, batch.text[i, j][None].to(model.device))
-                wanted = batch.answer[i, j, 1:]
-                right[kind].append(said == wanted[:int((wanted == vocab.END).nonzero()[0])].tolist())
+        batch = batch.to(model.device)
+        logits, _ = model.answer_logits(pixels_of(batch.image), batch.text, batch.answer[..., :-1])
+        wanted = batch.answer[..., 1:]
+        said = ((logits.argmax(-1) == wanted) | (wanted == vocab.PAD)).all(-1)
+        for kind, answered in zip(sum(kinds, []), said.flatten().tolist(), strict=True):
+            right[kind].append(answered)
     return {kind: mean(shares) for kind, shares in right.items()} | {"all": mean(sum(right.values(), []))}

@@ -16,16 +16,16 @@ from transformers import PreTrainedTokenizerFast
 from vla_ros import words
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.model.configuration import VlaConfig
-from vla_ros.model.files import save_checkpoint
+from vla_ros.model.files import open_checkpoint, save_checkpoint
 from vla_ros.model.modeling import VlaModel
 from vla_ros.model.vocabulary import Words, build_tokenizer
 from vla_ros.observing import PROPRIOCEPTION
 from vla_ros.paths import data_folder
-from vla_ros.profile import RobotProfile, load_profile
+from vla_ros.profile import RobotProfile, load_profile, require
 from vla_ros.sim import questions
 from vla_ros.sim.tasks import TASKS
 from vla_ros.training import recording
-from vla_ros.training.batches import Labeller
+from vla_ros.training.batches import Batch, Labeller, Questions
 from vla_ros.training.corrections import collect_corrections
 from vla_ros.training.curves import plot_curves
 from vla_ros.training.demos import collect, collect_held_out
@@ -67,12 +67,13 @@ def together(*sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 @dataclass
 class Run:
-    """One training run: its settings and where it writes."""
+    """One training run: its settings and where it writes. base: a checkpoint whose weights and words it begins with."""
 
     settings: dict
     folder: Path
     demos: Path
     jobs: int
+    base: Path | None = None
     accelerator: Accelerator = field(default_factory=make_accelerator)
 
     def __post_init__(self):
@@ -118,6 +119,8 @@ class Run:
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         """Kept in the run's folder: a run that goes on after the wordings changed has the ids that it began with."""
         folder = self.folder / "tokenizer"
+        if self.base and not folder.exists():
+            open_checkpoint(self.base)[1].save_pretrained(folder)
         if not (folder / "tokenizer.json").exists():
             build_tokenizer([*words.corpus(), *questions.corpus()]).save_pretrained(folder)
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
@@ -129,6 +132,11 @@ class Run:
         motions of an end.
         """
         file = self.folder / "config.json"
+        if self.base:
+            model = open_checkpoint(self.base)[0]
+            require(model.config.robot == self.profile.name, f"{self.base} was trained on a {model.config.robot}, "
+                                                             f"these settings are for a {self.profile.name}")
+            return model.to(self.accelerator.device)
         if not file.exists():
             frames = recording.load([self.demos], "*-episode-000000")
             proprio, actions = self._labeller(frames).statistics(np.random.default_rng(self.seed))
@@ -160,23 +168,21 @@ class Run:
         if settings.get("practice"):
             practice = Practice(model, self._labeller(sources[0]), proprio, actions, **settings["practice"])
 
-        def next_batch(rng: np.random.Generator, step: int):
-            drill = practice.batch(rng, step) if practice else None
-            if name == "motor":
-                return None, drill
+        def pictures(rng: np.random.Generator) -> Batch | Questions:
             labeller = labellers[int(rng.integers(len(labellers)))]
             count = settings["images"], settings["instructions"]
             if rng.random() < settings["questions"]:
-                return labeller.questions(rng, *count)[0], drill
-            return labeller.batch(rng, *count, proprio, actions if acting else None), drill
+                return labeller.questions(rng, *count)[0]
+            return labeller.batch(rng, *count, proprio, actions if acting else None)
 
-        train_stage(Objective(model, acting), name, settings, self.seed, self.folder, next_batch, self.accelerator)
+        train_stage(Objective(model, acting), name, settings, self.seed, self.folder,
+                    None if name == "motor" else pictures, practice and practice.batch, self.accelerator, self.jobs)
         if self.accelerator.is_main_process:
             self._measure(model, name)
 
     def _measure(self, model: VlaModel, name: str) -> None:
         """On scenes of their own, which nothing is trained on."""
-        asks = bool(self.settings["align"]["steps"])  # a robot that learns no questions is not asked any
+        asks = any(self.settings[stage].get("questions") for stage in STAGES)  # asked is who learns to answer
         labeller, made = self._labeller(recording.load([self.demos], "*-held-out-*")), {}
         if name != "motor":
             made |= measure(model, labeller, asks)

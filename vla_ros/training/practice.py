@@ -32,13 +32,16 @@ JITTER = (0.25, 1.0)  # [px] standard deviation of the looks, one for each robot
 
 
 class Practice:
-    """N robots that act as the model says. labeller: draws scenes and instructions."""
+    """N robots that act as the model says. labeller: draws scenes and instructions.
+
+    parts: batches that the robots are shared out to. All move together, and many cost little more than a few.
+    """
 
     def __init__(self, model: VlaModel, labeller: Labeller, proprio: QuantileNormaliser, actions: QuantileNormaliser,
-                 texts: int, robots: int):
+                 texts: int, robots: int, parts: int = 1):
         self.model, self.labeller, self.proprio, self.actions = model, labeller, proprio, actions
         profile = labeller.profile
-        self.texts, self.each = texts, robots // texts
+        self.texts, self.each, self.parts = texts, robots // texts, parts
         self.owner = np.repeat(np.arange(texts), self.each)
         self.arm = profile.kind == "arm"
         self.bodies = (Arms if self.arm else Bases)(profile, len(self.owner))
@@ -49,19 +52,26 @@ class Practice:
         self.last: Drill | None = None
 
     def batch(self, rng: np.random.Generator, step: int) -> Drill:
-        """What the robots are in now, after they acted on the batch before."""
-        if step % trainer.SAVE_EVERY == 0 or self.last is None:  # so a run resumed there does as one that never ended
+        """What some of the robots are in now; when each had its turn, all act on what they were in."""
+        fresh = step % trainer.SAVE_EVERY == 0 or self.last is None  # a run resumed there does as one that never ended
+        if fresh or step % self.parts == 0:
+            self.last = self._all(rng, step // self.parts, fresh)
+        first, end = ((step % self.parts + i) * self.texts // self.parts for i in (0, 1))
+        rows, d = slice(first * self.each, end * self.each), self.last
+        return Drill(d.text[first:end], d.owner[rows] - first, d.proprio[rows], d.look[rows], d.actions[rows])
+
+    def _all(self, rng: np.random.Generator, decision: int, fresh: bool) -> Drill:
+        if fresh:
             self._renew(np.arange(self.texts), rng)
             self.bodies.lead(rng.integers(0, LED + 1, len(self.owner)) * (rng.random(len(self.owner)) < 0.7))
         else:
             self._act(rng)
-            self._renew(np.flatnonzero((step + np.arange(self.texts)) % EPISODE == 0), rng)
+            self._renew(np.flatnonzero((decision + np.arange(self.texts)) % EPISODE == 0), rng)
         labels = self.actions.normalise(self.bodies.labels())
         bins = self.labeller.bins.encode(labels).reshape(len(self.owner), -1)
         text = self.labeller._encode([[asked.text for asked in self.asked]])[0]
         felt = self.proprio.normalise(self.bodies.proprio()).astype(np.float32)
-        self.last = Drill(*map(torch.from_numpy, (text, self.owner, felt, self._looks(rng), bins)))
-        return self.last
+        return Drill(*map(torch.from_numpy, (text, self.owner, felt, self._looks(rng), bins)))
 
     @torch.no_grad()
     def _act(self, rng: np.random.Generator) -> None:

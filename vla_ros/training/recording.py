@@ -6,6 +6,7 @@ Letters: F frames, M = MOST objects in a frame (fewer are padded), D propriocept
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,11 @@ def load(folders: list[Path], pattern: str = "*") -> dict[str, np.ndarray]:
     files = sorted(file for folder in folders for file in Path(folder).glob(f"{pattern}.npz"))
     if not files:
         raise ConfigError(f"no demonstrations in {', '.join(map(str, folders))}; make them with `vla demos`")
-    shards = []
-    for file in files:
-        with np.load(file, allow_pickle=False) as data:
-            shards.append({name: data[name] for name in FIELDS})
+    with ThreadPoolExecutor() as pool:  # unpacking frees the interpreter
+        shards = list(pool.map(read, files))
     return {name: np.concatenate([shard[name] for shard in shards]) for name in FIELDS}
+
+
+def read(file: Path) -> dict[str, np.ndarray]:
+    with np.load(file, allow_pickle=False) as data:
+        return {name: data[name] for name in FIELDS}

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from vla_ros.errors import ConfigError
@@ -27,8 +28,8 @@ from vla_ros.model.modeling import VlaModel
 from vla_ros.training.batches import Batch, Drill, Questions
 from vla_ros.training.losses import Objective
 
-# From a generator and the number of the step: what is trained on pictures, and what without.
-NextBatch = Callable[[np.random.Generator, int], tuple[Batch | Questions | None, Drill | None]]
+Pictures = Callable[[np.random.Generator], Batch | Questions]
+Practised = Callable[[np.random.Generator, int], Drill]  # also from the number of the step
 SAVE_EVERY = 250  # steps
 LOG_EVERY = 25
 WARMUP = 0.04  # share of a stage
@@ -48,22 +49,39 @@ def make_accelerator() -> Accelerator:
     return made
 
 
-def train_stage(objective: Objective, name: str, settings: dict, seed: int, folder: Path,
-                next_batch: NextBatch, accelerator: Accelerator) -> None:
-    """Runs a stage to its end from where its last checkpoint in folder/name stands, and logs to folder/log.jsonl."""
+class Batches(Dataset):
+    """What is trained on pictures, by the number of the step: other processes can make them ahead."""
+
+    def __init__(self, draw: Pictures, key: tuple[int, ...]):
+        self.draw, self.key = draw, key
+
+    def __getitem__(self, step: int) -> Batch | Questions:
+        return self.draw(np.random.default_rng([*self.key, step]))
+
+
+def train_stage(objective: Objective, name: str, settings: dict, seed: int, folder: Path, pictures: Pictures | None,
+                practised: Practised | None, accelerator: Accelerator, jobs: int) -> None:
+    """Runs a stage to its end from where its last checkpoint in folder/name stands, and logs to folder/log.jsonl.
+
+    jobs: processes beside this one that make batches of pictures where a GPU trains.
+    """
     model, out, steps = objective.model, folder / name, settings["steps"]
+    on_gpu = accelerator.device.type == "cuda"
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings["learning_rate"], weight_decay=WEIGHT_DECAY,
-                                  betas=(0.9, 0.98))
+                                  betas=(0.9, 0.98), fused=on_gpu)
     with accelerator.main_process_first():
         done = resume(model, optimiser, out)
     wrapped, optimiser = accelerator.prepare(objective.train(), optimiser)
     stage, since, rank = sum(map(ord, name)), time.time(), accelerator.process_index
+    drawn = iter(DataLoader(Batches(pictures, (seed, stage, rank)), batch_size=None, sampler=range(done, steps),
+                            num_workers=jobs if on_gpu else 0, collate_fn=unchanged)) if pictures else None
     bar = tqdm(range(done, steps), initial=done, total=steps, desc=name, mininterval=5.0,
                disable=not accelerator.is_main_process)
     for step in bar:
         for group in optimiser.param_groups:
             group["lr"] = settings["learning_rate"] * schedule(step / steps)
-        batch, drill = next_batch(np.random.default_rng([seed, stage, step, rank]), step)
+        batch = next(drawn) if drawn else None
+        drill = practised(np.random.default_rng([seed, stage, rank, step, 1]), step) if practised else None
         generator = torch.Generator().manual_seed(seed * 1_000_003 + stage * 10_007 + step * 101 + rank)
         loss, figures = wrapped(*(part and part.to(accelerator.device) for part in (batch, drill)), generator)
         accelerator.backward(loss)
@@ -77,10 +95,14 @@ def train_stage(objective: Objective, name: str, settings: dict, seed: int, fold
     objective.eval()
 
 
+def unchanged(batch: Batch | Questions) -> Batch | Questions:
+    return batch
+
+
 def note(model: VlaModel, optimiser, out: Path, step: int, steps: int, figures: dict) -> None:
-    """Logs and saves what is due after `step`."""
+    """Logs and saves what is due after `step`. Figures may be tensors: reading one of a GPU waits for it."""
     if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
-        log(out.parent, {"stage": out.name, "step": step + 1} | figures)
+        log(out.parent, {"stage": out.name, "step": step + 1} | {name: float(value) for name, value in figures.items()})
     if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
         save(model, optimiser, out, step + 1)
 
@@ -124,7 +146,8 @@ def resume(model: VlaModel, optimiser: torch.optim.Optimizer, out: Path) -> int:
     model.load_state_dict(weights)
     moments = load_file(out / "optimiser.safetensors")
     for name, parameter in model.named_parameters():
-        state = {key.rpartition(":")[2]: value for key, value in moments.items() if key.rpartition(":")[0] == name}
+        state = {key.rpartition(":")[2]: value.to(parameter.device) for key, value in moments.items()
+                 if key.rpartition(":")[0] == name}
         if state:
             optimiser.state[parameter] = state
     return json.loads((out / "step.json").read_text())["step"]
