@@ -61,6 +61,16 @@ def check_shows(name: str, image: np.ndarray) -> None:
         raise ObservationError("blank", f"the image of camera '{name}' shows nothing")
 
 
+def require_image(observation: Observation, name: str) -> np.ndarray:
+    """The image (H, W, 3) of a camera, of any size. Raises ObservationError for none, or one that shows nothing."""
+    image = observation.images.get(name)
+    if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ObservationError("size", f"the model reads camera '{name}', uint8 (H, W, 3), got "
+                                       f"{None if image is None else (str(image.dtype), image.shape)}")
+    check_shows(name, image)
+    return image
+
+
 class Pictures:
     """Notices a camera that repeats one picture while the robot moves: new stamps do not make new pixels.
 

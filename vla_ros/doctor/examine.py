@@ -15,6 +15,7 @@ from vla_ros.doctor.transport import transport
 from vla_ros.errors import CheckpointError, UnknownNameError, VlaError
 from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import is_address
+from vla_ros.vlm.description import describe, file_of
 
 OF_CHECKPOINT = (checkpoint.files, checkpoint.trained_on, checkpoint.action_statistics,
                  checkpoint.proprioception_statistics, checkpoint.proprioception, actions.gripper, actions.motion,
@@ -29,7 +30,7 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
 
     Raises UnknownNameError or CheckpointError where `policy` names nothing that there is.
     """
-    from vla_ros.policies import checkpoint_folder, is_openvla
+    from vla_ros.policies import checkpoint_folder, is_openvla, with_options
     found = run(robot.CHECKS, robot.Robot(profile))
     found.append(transport(profile, os.environ))
     if is_address(policy) or policy.partition(":")[0] in ("hold", "replay"):
@@ -39,6 +40,8 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
         raise CheckpointError(f"no checkpoint folder {folder}; expected one with {', '.join(checkpoint.FILES)}")
     if is_openvla(folder):
         return found + list(of_openvla(folder, policy, profile, execute_steps, weights))
+    if described := file_of(folder, with_options(policy)[1]):
+        return found + list(of_described(described, policy, profile, execute_steps, weights))
     try:
         c = Checkpoint.read(folder, profile)
         acting = Acting(c.spec, profile, execute_steps)
@@ -70,6 +73,20 @@ def of_openvla(folder: Path, policy: str, profile: RobotProfile, execute_steps: 
         return
     yield from run(OF_ACTIONS, Acting(made.fitting.spec, profile, execute_steps))
     yield from openvla.of_plan(made, profile)
+    yield from openvla.weights(policy, profile) if weights else ()
+
+
+def of_described(file: Path, policy: str, profile: RobotProfile, execute_steps: int,
+                 weights: bool) -> Iterator[Finding]:
+    """A vision-language model, by the file that says what its words mean."""
+    from vla_ros.doctor import openvla
+    try:
+        made = describe(file, profile)
+    except VlaError as reason:
+        yield error("description", str(reason), UNREADABLE, "docs/vlm.md has what it holds")
+        return
+    yield ok("description", f"{file.name}: cameras {', '.join(made.images)}; {'FAST' if made.fast else 'bins'}")
+    yield from run(OF_ACTIONS, Acting(made.action, profile, execute_steps))
     yield from openvla.weights(policy, profile) if weights else ()
 
 

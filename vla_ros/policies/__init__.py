@@ -12,9 +12,10 @@ from vla_ros.policy import Policy
 from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import is_address
 from vla_ros.remote.opening import open_remote
+from vla_ros.vlm.description import file_of
 
-NAMES = ("native", "hold", "replay:FILE.npz", "CHECKPOINT_FOLDER", "OPENVLA_FOLDER?unnorm_key=NAME", "ws://HOST:PORT",
-         "http://HOST:PORT/act?spec=FILE")
+NAMES = ("native", "hold", "replay:FILE.npz", "CHECKPOINT_FOLDER", "OPENVLA_FOLDER?unnorm_key=NAME",
+         "VLM_FOLDER?spec=FILE", "ws://HOST:PORT", "http://HOST:PORT/act?spec=FILE")
 
 
 def open_policy(source: str, profile: RobotProfile) -> Policy:
@@ -37,8 +38,12 @@ def open_policy(source: str, profile: RobotProfile) -> Policy:
         from vla_ros.openvla.options import read_options
         from vla_ros.policies.openvla import OpenVlaPolicy
         return OpenVlaPolicy.load(folder, profile, read_options(options))
+    if described := file_of(folder, options):
+        from vla_ros.policies.vlm import VlmPolicy
+        return VlmPolicy.load(folder, described, profile, options)
     if options:
-        raise ConfigError(f"checkpoint {folder} takes no options, got '{options}': they are for those of OpenVLA")
+        raise ConfigError(f"checkpoint {folder} takes no options, got '{options}': they are for those of OpenVLA, and "
+                          "for vision-language models with a file that says what their words mean")
     from vla_ros.policies.native import NativePolicy
     return NativePolicy.load(folder, profile)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vla_ros.errors import ConfigError, ObservationError
-from vla_ros.observing import check_shows
+from vla_ros.errors import ConfigError
+from vla_ros.observing import require_image
 from vla_ros.openvla.files import Checkpoint, open_checkpoint
 from vla_ros.openvla.fitting import Plan, plan, require_fitting
 from vla_ros.openvla.options import Options
@@ -46,7 +46,7 @@ class OpenVlaPolicy:
         ids, reason = self._words(observation.instruction)
         if reason:
             return self._refuse(observation, reason)
-        pixels = self.checkpoint.images.read(self._image(observation), self.center_crop)
+        pixels = self.checkpoint.images.read(require_image(observation, self.cameras[0]), self.center_crop)
         read = time.perf_counter()
         said = self.checkpoint.model.say(ids, pixels, statistics.dim)
         timings = {"preprocess": read - begin, "act": time.perf_counter() - read}
@@ -74,15 +74,6 @@ class OpenVlaPolicy:
                 word = self.checkpoint.tokenizer.id_to_token(token)
                 return f"the model says no action: {word!r} in the place of {name}"
         return ""
-
-    def _image(self, observation: Observation) -> np.ndarray:
-        name = self.cameras[0]
-        image = observation.images.get(name)
-        if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ObservationError("size", f"the model reads camera '{name}', uint8 (H, W, 3), got "
-                                           f"{None if image is None else (str(image.dtype), image.shape)}")
-        check_shows(name, image)
-        return image
 
     def _refuse(self, observation: Observation, reason: str, timings: dict | None = None) -> ActionChunk:
         return ActionChunk(np.zeros((0, self.spec.dim)), self.spec, observation.stamp, refusal=reason,

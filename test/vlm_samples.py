@@ -1,0 +1,124 @@
+"""Small vision-language models with random weights, in transformers' own layout, for the tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from scipy.fft import dct
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3ImageProcessorPil,
+    Idefics3Processor,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    PaliGemmaProcessor,
+    PreTrainedTokenizerFast,
+    SiglipImageProcessorPil,
+)
+
+WORDS, FIRST, COUNT, END = 600, 300, 256, 2  # of the vocabulary; of the action words
+ACTION_GAIN = 40.0  # of the action words' logits: so that a random model says nothing else
+SIZE, PATCH = 28, 14  # [px]
+VISION = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+          "image_size": SIZE, "patch_size": PATCH}
+TEXT = {"vocab_size": WORDS, "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "bos_token_id": 0, "eos_token_id": END, "pad_token_id": END}
+DESCRIPTION = {
+    "action": {"names": ["dx", "dy", "dz", "gripper"], "units": ["m", "m", "m", "1"], "frame": "panda_link0",
+               "mode": "delta", "gripper": "open_is_one", "period": 0.1, "horizon": 2},
+    "low": [-0.02, -0.02, -0.02, 0.0], "high": [0.02, 0.02, 0.02, 1.0], "images": ["front"],
+    "prompt": "What action should the robot take to {instruction}?", "bins": {"first": FIRST, "count": COUNT}}
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    special = ["<s>", "<image>", "</s>"]
+    made.train_from_iterator(["What action should the robot take to touch the red cube?"], trainers.BpeTrainer(
+        vocab_size=FIRST, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    fast = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="</s>",
+                                   extra_special_tokens={"image_token": "<image>"})
+    fast.chat_template = ("{% for m in messages %}USER: {% for c in m['content'] %}"
+                          "{% if c['type'] == 'image' %}<image>\n{% else %}{{ c['text'] }}{% endif %}"
+                          "{% endfor %}{% endfor %} ASSISTANT:")
+    return fast
+
+
+def described(folder: Path, **changes) -> Path:
+    """DESCRIPTION beside a checkpoint; what is changed to None is left out."""
+    said = {name: value for name, value in (DESCRIPTION | changes).items() if value is not None}
+    (folder / "vla.yaml").write_text(yaml.safe_dump(said))
+    return folder
+
+
+def write(folder: Path, seed: int = 0, gain: float = ACTION_GAIN, **changes) -> Path:
+    """A LLaVA that says action words, the more surely the higher the gain."""
+    torch.manual_seed(seed)
+    words = tokenizer()
+    model = LlavaForConditionalGeneration(LlavaConfig(
+        vision_config=CLIPVisionConfig(**VISION), text_config=LlamaConfig(**TEXT), vision_feature_layer=-1,
+        image_token_index=words.convert_tokens_to_ids("<image>")))
+    with torch.no_grad():
+        head = model.get_output_embeddings().weight
+        head *= torch.where((torch.arange(WORDS) >= FIRST) & (torch.arange(WORDS) < FIRST + COUNT), gain, 0.01)[:, None]
+    model.save_pretrained(folder)
+    image = CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
+    LlavaProcessor(image, words, patch_size=PATCH, vision_feature_select_strategy="default",
+                   chat_template=words.chat_template, num_additional_image_tokens=1).save_pretrained(folder)
+    return described(folder, **changes)
+
+
+def write_paligemma(folder: Path) -> Path:
+    words = tokenizer()
+    words.add_tokens(["<loc0000>"], special_tokens=True)
+    text = dict(TEXT, model_type="gemma", num_key_value_heads=1, head_dim=12)
+    PaliGemmaForConditionalGeneration(PaliGemmaConfig(
+        vision_config=dict(VISION, model_type="siglip_vision_model", projection_dim=24), text_config=text,
+        projection_dim=24, hidden_size=24, image_token_index=1)).save_pretrained(folder)
+    image = SiglipImageProcessorPil(size={"height": SIZE, "width": SIZE})
+    image.image_seq_length = (SIZE // PATCH)**2
+    PaliGemmaProcessor(image, words).save_pretrained(folder)
+    return described(folder, chat=False, least=0.0)
+
+
+def write_idefics3(folder: Path) -> Path:
+    """The architecture of SmolVLM, too."""
+    words = tokenizer()
+    words.add_tokens(["<fake_token_around_image>", "<end_of_utterance>", "<global-img>"], special_tokens=True)
+    Idefics3ForConditionalGeneration(Idefics3Config(
+        vision_config=VISION, text_config=dict(TEXT, model_type="llama"), scale_factor=2, image_token_id=1,
+        pad_token_id=2)).save_pretrained(folder)
+    longest = {"longest_edge": SIZE}
+    image = Idefics3ImageProcessorPil(size=longest, max_image_size=longest, do_image_splitting=False)
+    Idefics3Processor(image, words, image_seq_len=1, chat_template=words.chat_template).save_pretrained(folder)
+    return described(folder, least=0.0)
+
+
+def write_fast(folder: Path, horizon: int, dim: int, count: int = 400, smallest: int = -60, scale: float = 10) -> Path:
+    """A FAST tokenizer in the layout of the published one, fitted to smooth random chunks."""
+    rng = np.random.default_rng(0)
+    chunks = np.cumsum(rng.normal(0, 0.15, (300, horizon, dim)), axis=1).clip(-1, 1)
+    marks = np.around(dct(chunks, axis=1, norm="ortho") * scale).astype(int).reshape(300, -1) - smallest
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    made.train_from_iterator(("".join(map(chr, row)) for row in marks), trainers.BpeTrainer(
+        vocab_size=count, min_frequency=2, special_tokens=[], max_token_length=10000, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    folder.mkdir(parents=True, exist_ok=True)
+    made.save(str(folder / "tokenizer.json"))
+    (folder / "processor_config.json").write_text(json.dumps(
+        {"scale": scale, "min_token": smallest, "vocab_size": count, "time_horizon": None, "action_dim": None,
+         "processor_class": "UniversalActionProcessor"}))
+    return folder
