@@ -24,6 +24,8 @@ from transformers import (
     PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
     PaliGemmaProcessor,
+    PI0Config,
+    PI0ForConditionalGeneration,
     PreTrainedTokenizerFast,
     SiglipImageProcessorPil,
 )
@@ -121,4 +123,26 @@ def write_fast(folder: Path, horizon: int, dim: int, count: int = 400, smallest:
     (folder / "processor_config.json").write_text(json.dumps(
         {"scale": scale, "min_token": smallest, "vocab_size": count, "time_horizon": None, "action_dim": None,
          "processor_class": "UniversalActionProcessor"}))
+    return folder
+
+
+def write_pi0(folder: Path, seed: int = 0, **changes) -> Path:
+    """A pi0, and beside it what the robot's cameras, state and actions are."""
+    torch.manual_seed(seed)
+    words = tokenizer()
+    words.add_tokens(["<bos>"], special_tokens=True)
+    text = dict(TEXT, model_type="gemma", num_key_value_heads=1, head_dim=12)
+    model = PI0ForConditionalGeneration(PI0Config(
+        vlm_config=dict(vision_config=dict(VISION, model_type="siglip_vision_model", projection_dim=24,
+                                           vision_use_head=False),
+                        text_config=text, projection_dim=24, hidden_size=24, image_token_id=1, model_type="paligemma"),
+        dit_config=dict(text, hidden_size=16), chunk_size=4, max_state_dim=8, max_action_dim=8, num_inference_steps=3))
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    (folder / "processor_config.json").write_text(json.dumps(
+        {"state_mean": [0.5, 0.0, 0.3, 0.04], "state_std": [0.1, 0.2, 0.1, 0.03],
+         "actions_mean": [0.001, 0.0, 0.0, 0.5], "actions_std": [0.005, 0.005, 0.005, 0.4]} | changes))
+    said = {"action": dict(DESCRIPTION["action"], horizon=4), "images": {"base_0_rgb": "front"},
+            "state": {"state": ["position", "gap"]}}
+    (folder / "vla.yaml").write_text(yaml.safe_dump(said))
     return folder

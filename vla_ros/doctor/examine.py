@@ -15,6 +15,7 @@ from vla_ros.doctor.transport import transport
 from vla_ros.errors import CheckpointError, UnknownNameError, VlaError
 from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import is_address
+from vla_ros.remote.described import Described
 from vla_ros.vlm.description import describe, file_of
 
 OF_CHECKPOINT = (checkpoint.files, checkpoint.trained_on, checkpoint.action_statistics,
@@ -80,12 +81,18 @@ def of_described(file: Path, policy: str, profile: RobotProfile, execute_steps: 
                  weights: bool) -> Iterator[Finding]:
     """A vision-language model, by the file that says what its words mean."""
     from vla_ros.doctor import openvla
+    from vla_ros.policies import checkpoint_folder, model_type
     try:
-        made = describe(file, profile)
+        if model_type(checkpoint_folder(policy, profile)) == "pi0":
+            meant = Described(str(file), profile, "prompt")
+            made, cameras, words = meant.description, meant.cameras, "no words"
+        else:
+            made = describe(file, profile)
+            cameras, words = made.images, "FAST" if made.fast else "bins"
     except VlaError as reason:
         yield error("description", str(reason), UNREADABLE, "docs/vlm.md has what it holds")
         return
-    yield ok("description", f"{file.name}: cameras {', '.join(made.images)}; {'FAST' if made.fast else 'bins'}")
+    yield ok("description", f"{file.name}: cameras {', '.join(cameras)}; {words}")
     yield from run(OF_ACTIONS, Acting(made.action, profile, execute_steps))
     yield from openvla.weights(policy, profile) if weights else ()
 

@@ -39,6 +39,9 @@ def open_policy(source: str, profile: RobotProfile) -> Policy:
         from vla_ros.policies.openvla import OpenVlaPolicy
         return OpenVlaPolicy.load(folder, profile, read_options(options))
     if described := file_of(folder, options):
+        if model_type(folder) == "pi0":
+            from vla_ros.policies.pi0 import Pi0Policy
+            return Pi0Policy.load(folder, described, profile, options)
         from vla_ros.policies.vlm import VlmPolicy
         return VlmPolicy.load(folder, described, profile, options)
     if options:
@@ -67,9 +70,13 @@ def with_options(source: str) -> tuple[str, str]:
 
 
 def is_openvla(folder: Path) -> bool:
-    """By the config.json in a folder. Needs no torch."""
+    return model_type(folder) == MODEL_TYPE
+
+
+def model_type(folder: Path):
+    """As the config.json in a folder says; None where there is none. Needs no torch."""
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.get("model_type") == MODEL_TYPE
+        return None
+    return content.get("model_type") if isinstance(content, dict) else None

@@ -1,0 +1,59 @@
+"""Pi0Policy: a pi0 checkpoint on a robot, whose cameras, state and actions a file beside it names."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from vla_ros.errors import ActionError, ConfigError, RemoteError
+from vla_ros.observing import require_image
+from vla_ros.policies.openvla import device_named
+from vla_ros.profile import RobotProfile
+from vla_ros.remote.described import Described
+from vla_ros.types import ActionChunk, Observation
+from vla_ros.vlm.description import read_options
+from vla_ros.vlm.pi0 import Pi0
+
+WORDS = "prompt"  # key of the instruction, as openpi's servers have it
+
+
+class Pi0Policy:
+    """One checkpoint on one robot. Each observation is answered by itself, with noise that its stamp decides."""
+
+    def __init__(self, model: Pi0, meant: Described):
+        self.name, self.model, self.meant, self.spec, self.cameras = "pi0", model, meant, meant.spec, meant.cameras
+        made, said = (model.horizon, len(model.actions.mean)), (self.spec.horizon, self.spec.dim)
+        if made != said:
+            raise ActionError("spec", f"the checkpoint's chunks are of shape {made}, those of its file {said}")
+        if len(meant.description.state) != 1:
+            raise ConfigError(f"the file must name one state, names {len(meant.description.state)}")
+
+    @classmethod
+    def load(cls, folder: Path, file: Path, profile: RobotProfile, options: str) -> Pi0Policy:
+        """Raises ConfigError, UnknownNameError, CheckpointError, or ActionError where the file does not fit."""
+        chosen, meant = read_options(options), Described(str(file), profile, WORDS)
+        return cls(Pi0.open(folder, chosen.dtype, device_named(chosen.device)), meant)
+
+    def reset(self) -> None:
+        """There is nothing to forget."""
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Raises ObservationError, or ActionError for a chunk that must not be executed."""
+        begin, d = time.perf_counter(), self.meant.description
+        for name in self.cameras:
+            require_image(observation, name)
+        asked = self.meant.request(observation, reset=False)
+        state = asked[next(iter(d.state))]
+        if state.shape != self.model.state.mean.shape:
+            raise ConfigError(f"the file's state has {len(state)} numbers, that of the checkpoint "
+                              f"{len(self.model.state.mean)}")
+        read = time.perf_counter()
+        values = self.model.act(observation.instruction, [asked[key] for key in d.images], state,
+                                observation.stamp % 2**63)
+        acted = time.perf_counter()
+        try:
+            chunk = self.meant.chunk(values, observation.stamp, 0.0)
+        except RemoteError as error:
+            raise ActionError("values", str(error)) from error
+        return ActionChunk(chunk.values, self.spec, observation.stamp,
+                           timings={"preprocess": read - begin, "act": acted - read})
