@@ -13,7 +13,7 @@ from vla_ros.evaluation.rollout import Outcome
 from vla_ros.evaluation.scores import report
 from vla_ros.model.files import save_checkpoint
 from vla_ros.profile import load_profile
-from vla_ros.training.card import card
+from vla_ros.training.card import card, command
 from vla_ros.training.pipeline import SETTINGS_FILE, load_settings
 
 SEEN = {"retrieval": {"region_to_words@1": 0.5, "words_to_region@5": 0.875}, "look": {"found": 0.9, "median_px": 1.257},
@@ -54,6 +54,12 @@ def test_data_and_command(checkpoint):
     assert f"- {settings['corrections']['rounds']} round(s)" in text and "purple cube" in text
     assert "`vla train --config default`, random seed 0:" in text and "and an instruction or a question." in text
     assert "Families: reach, push, pick, place, next_to, stack, away, home, stop." in text and "drive" not in text
+
+
+def test_the_command_says_what_it_began_with():
+    assert command(load_settings("further") | {"base": "abc"}) == (
+        "`vla train --config further --base CHECKPOINT` (`@abc`, see below)")
+    assert command(load_settings("further")) == "`vla train --config further`"
 
 
 def test_stages_and_their_steps(checkpoint):

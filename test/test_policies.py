@@ -1,6 +1,8 @@
 """What every policy promises. A class below inherits these tests for each policy and robot that there is."""
 
 import copy
+import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 from core_samples import HUSKY, PANDA, observation
 
 from vla_ros.chunking import check_chunk
-from vla_ros.errors import ActionError, CheckpointError, ConfigError, ObservationError, UnknownNameError
-from vla_ros.policies import open_policy
+from vla_ros.cli import main
+from vla_ros.errors import ActionError, CheckpointError, ConfigError, ObservationError, UnknownNameError, VlaError
+from vla_ros.policies import kinds, open_policy
 from vla_ros.policies.hold import HoldPolicy
 from vla_ros.policies.replay import ReplayPolicy
 from vla_ros.policy import Policy
@@ -198,3 +201,38 @@ def test_policies_are_found_by_name():
         open_policy("holld", PANDA)
     with pytest.raises(CheckpointError, match="no/such/folder"):
         open_policy("no/such/folder", PANDA)
+
+
+# --- what there is --------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_says_what_it_needs_and_whether_it_can_run(capsys, monkeypatch):
+    assert main(["policies", "--json"]) == 0
+    rows = {row["policy"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == {kind.form for kind in kinds.KINDS}
+    assert rows["native"]["spec"]["names"] == list(PANDA.action.names) and not rows["native"]["hindrance"]
+    assert rows["hold"]["spec"] == PANDA.action.to_dict() and rows["ws://HOST:PORT"]["spec"] is None
+    monkeypatch.setattr(kinds, "find_spec", lambda name: None if name in ("msgpack", "torch") else object())
+    assert main(["policies"]) == 0
+    said = capsys.readouterr().out
+    assert "no: lacks msgpack: pip install 'vla_ros[remote]'" in said and "no: lacks torch\n" in said
+    assert "dx, dy, dz, gripper (delta, in panda_link0)" in said
+
+
+def test_a_robot_without_a_checkpoint_has_no_native_policy():
+    native = kinds.KINDS[0]
+    assert "no checkpoint ships for robot 'other'" in native.hindrance(replace(PANDA, name="other"))
+    assert kinds.spec_of(native, replace(PANDA, name="other")) is None
+
+
+def test_each_kind_is_one_that_can_be_opened(tmp_path):
+    """What a kind's form stands for reaches a loader: none is an unknown name."""
+    for kind in kinds.KINDS:
+        form = kind.form.replace("HOST:PORT", "nowhere:99999").replace("FILE", str(tmp_path / "none"))  # no such port
+        form = form if kind.form in ("native", "hold") or ":" in form else f"{tmp_path}/{form}"
+        try:
+            open_policy(form, PANDA)
+        except UnknownNameError as error:
+            pytest.fail(f"{kind.form}: {error}")
+        except VlaError:
+            pass

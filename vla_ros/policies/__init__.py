@@ -8,14 +8,12 @@ from pathlib import Path
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.openvla.configuration import MODEL_TYPE
 from vla_ros.paths import shipped_checkpoint
+from vla_ros.policies.kinds import KINDS
 from vla_ros.policy import Policy
 from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import is_address
 from vla_ros.remote.opening import open_remote
 from vla_ros.vlm.description import file_of
-
-NAMES = ("native", "hold", "replay:FILE.npz", "CHECKPOINT_FOLDER", "OPENVLA_FOLDER?unnorm_key=NAME",
-         "VLM_FOLDER?spec=FILE", "ws://HOST:PORT", "http://HOST:PORT/act?spec=FILE")
 
 
 def open_policy(source: str, profile: RobotProfile) -> Policy:
@@ -58,7 +56,7 @@ def checkpoint_folder(source: str, profile: RobotProfile) -> Path:
     name, _ = with_options(source)
     if "/" in name or Path(name).exists():
         return Path(name)
-    raise UnknownNameError("policy", source, NAMES)
+    raise UnknownNameError("policy", source, [kind.form for kind in KINDS])
 
 
 def with_options(source: str) -> tuple[str, str]:

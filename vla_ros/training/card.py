@@ -128,10 +128,11 @@ def data_facts(robot: str, settings: dict) -> dict:
 
 def command(settings: dict) -> str:
     """How to train it: by the name of the recipe that ships with just these settings, if one does."""
-    recipe = {name: value for name, value in settings.items() if name != "measures"}
+    recipe = {name: value for name, value in settings.items() if name not in ("base", "measures")}
+    base = f" --base CHECKPOINT` (`@{settings['base']}`, see below)" if "base" in settings else "`"
     shipped = sorted(file.stem for file in (data_folder("config") / "training").glob("*.yaml"))
     name = next((name for name in shipped if load_settings(name) == recipe), None)
-    return f"`vla train --config {name or 'FILE'}`" + ("" if name else f", FILE with what {SETTINGS_FILE} holds")
+    return f"`vla train --config {name or 'FILE'}{base}" + ("" if name else f", FILE with what {SETTINGS_FILE} holds")
 
 
 def stage_table(settings: dict) -> str:

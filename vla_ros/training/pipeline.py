@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vla_ros import words
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.evaluation.identity import digest
 from vla_ros.model.configuration import VlaConfig
 from vla_ros.model.files import open_checkpoint, save_checkpoint
 from vla_ros.model.modeling import VlaModel
@@ -197,5 +198,6 @@ class Run:
             out = self.folder / "checkpoint"
             save_checkpoint(out, model, self.tokenizer)
             measures = {p.parent.name: json.loads(p.read_text()) for p in sorted(self.folder.glob("*/measures.json"))}
-            (out / SETTINGS_FILE).write_text(json.dumps(self.settings | {"measures": measures}, indent=1))
+            base = {"base": digest(self.base)} if self.base else {}
+            (out / SETTINGS_FILE).write_text(json.dumps(self.settings | base | {"measures": measures}, indent=1))
         self.accelerator.wait_for_everyone()
