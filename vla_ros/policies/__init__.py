@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.lerobot.options import PREFIX, is_lerobot
 from vla_ros.openvla.configuration import MODEL_TYPE
 from vla_ros.paths import shipped_checkpoint
 from vla_ros.policies.kinds import KINDS
@@ -24,6 +25,9 @@ def open_policy(source: str, profile: RobotProfile) -> Policy:
     """
     if is_address(source):
         return open_remote(source, profile)
+    if is_lerobot(source):
+        from vla_ros.policies.lerobot import LerobotPolicy
+        return LerobotPolicy.open(source, profile)
     kind, _, rest = source.partition(":")
     if kind == "hold":
         from vla_ros.policies.hold import HoldPolicy
@@ -53,7 +57,7 @@ def checkpoint_folder(source: str, profile: RobotProfile) -> Path:
     """Where the checkpoint that `source` names is. Needs no torch. Raises UnknownNameError or CheckpointError."""
     if source == "native":
         return shipped_checkpoint(profile.name)
-    name, _ = with_options(source)
+    name, _ = with_options(source.removeprefix(PREFIX))
     if "/" in name or Path(name).exists():
         return Path(name)
     raise UnknownNameError("policy", source, [kind.form for kind in KINDS])

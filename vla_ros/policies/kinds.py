@@ -53,6 +53,8 @@ KINDS = (
          "the file, or vla.yaml in the folder", (*MODEL, "scipy", "PIL"), docs="docs/vlm.md"),
     Kind("PI0_FOLDER?spec=FILE", "pi0 in the layout of transformers", "the file, or vla.yaml in the folder",
          (*MODEL, "PIL"), docs="docs/vlm.md"),
+    Kind("lerobot:FOLDER?python=FILE", "a LeRobot checkpoint in LeRobot's own Python", "vla.yaml in the folder", REMOTE,
+         "remote", "docs/lerobot.md"),
     Kind("ws://HOST:PORT", "a policy elsewhere, behind `vla serve`", "the server", REMOTE, "remote", "docs/remote.md"),
     Kind("ws://HOST:PORT?spec=FILE", "openpi's server", "the file", REMOTE, "remote", "docs/remote.md"),
     Kind("http://HOST:PORT/act?spec=FILE", "OpenVLA's server", "the file", REMOTE, "remote", "docs/remote.md"),
