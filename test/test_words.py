@@ -34,7 +34,7 @@ def said(family, rng, templates=None):
 def test_the_corpus_is_large_and_some_of_it_is_held_out():
     train, held = ({words.plain(t) for group in table.values() for t in group} for table in (TRAIN, HELD_OUT))
     assert len(train | held) >= 1500 and not train & held
-    assert len(held) > 350 and len(held) / len(train | held) > 0.15
+    assert len(held) > 350
     assert set(TRAIN) == set(HELD_OUT) == set(words.FAMILIES)
 
 
@@ -52,10 +52,10 @@ def test_wordings_of_different_families_are_told_apart():
         assert all(frozenset((family, other)) in shared for other in others), text
 
 
-@pytest.mark.parametrize("kind, count", [("impossible", 150), ("nonsense", 100)])
-def test_refused_texts_are_many_held_out_and_no_instructions(kind, count):
+@pytest.mark.parametrize("kind, count, apart", [("impossible", 800, 60), ("nonsense", 450, 45)])
+def test_refused_texts_are_many_held_out_and_no_instructions(kind, count, apart):
     train, held = ({words.plain(t) or t for t in REFUSED[kind][part]} for part in ("train", "held_out"))
-    assert len(train | held) >= count and not train & held and len(held) / len(train) > 0.2
+    assert len(train | held) >= count and not train & held and len(held) >= apart
     assert not (train | held) & {words.plain(t) for table in (TRAIN, HELD_OUT) for g in table.values() for t in g}
 
 
@@ -63,9 +63,6 @@ def test_wordings_for_later_are_valid_and_none_of_those_that_there_are():
     later = words.load_wordings(words.FOLDER / "next_train.yaml")
     assert not {words.plain(t) for g in later.values() for t in g} & {
         words.plain(t) for table in (TRAIN, HELD_OUT) for g in table.values() for t in g}
-    refused = yaml.safe_load((words.FOLDER / "next_refused.yaml").read_text())
-    assert not {words.plain(t) for g in refused.values() for t in g} & {
-        words.plain(t) for parts in REFUSED.values() for g in parts.values() for t in g}
 
 
 # --- strict reading -----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ CANONICAL = 0.25  # share of the objects that are plainly called 'red cube': wha
 ROUGH = 0.25  # share of the wordings with typos and the like
 FILLED = 0.15  # share with a word that there is not, where it names nothing: 'zorply touch the red cube'
 # How often a family is drawn, 1 if it is not here: seldom what is learnt at once, often what few scenes allow.
-WEIGHTS = {"home": 0.3, "stop": 0.3, "away": 0.6, "next_to": 1.8, "stack": 1.5, "place": 4.0}
+WEIGHTS = {"home": 0.3, "stop": 0.3, "away": 0.6, "next_to": 1.8, "stack": 3.0, "place": 4.0}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from vla_ros.training import recording
 from vla_ros.training.batches import Batch, Labeller, Questions
 from vla_ros.training.corrections import collect_corrections
 from vla_ros.training.curves import plot_curves
-from vla_ros.training.demos import collect, collect_held_out
+from vla_ros.training.demos import EPISODES_A_SHARD, STILLS_A_SHARD, collect, collect_held_out
 from vla_ros.training.instructing import Asker
 from vla_ros.training.losses import Objective
 from vla_ros.training.measuring import measure, motor
@@ -90,20 +91,35 @@ class Run:
         if last not in STAGES:
             raise UnknownNameError("stage", last, STAGES)
         wanted = self.settings["demos"]
+        episodes, stills = wanted["episodes"], wanted["stills"]
+        if last == "motor":  # the others can be made beside it
+            episodes, stills = min(episodes, EPISODES_A_SHARD), min(stills, len(self.tasks) * STILLS_A_SHARD)
         if self.accelerator.is_main_process:
-            collect(self.demos, self.tasks, wanted["episodes"], wanted["stills"], self.jobs)
+            collect(self.demos, self.tasks, episodes, stills, self.jobs)
             collect_held_out(self.demos, self.tasks, self.jobs)
         with self.accelerator.main_process_first():
             model = self._model()
-        stills = recording.load([self.demos], "*-still-*")
-        frames = together(stills, recording.load([self.demos], "*-episode-*"))
         for stage in STAGES[:STAGES.index(last) + 1]:
             if stage == "corrections":
-                self._correct(model, frames)
+                self._correct(model, self._frames)
             elif self.settings[stage]["steps"]:
-                self._stage(model, stage, self.settings[stage], [stills if stage == "look" else frames])
+                self._stage(model, stage, self.settings[stage], [self._source(stage)])
             self._export(model)
         return self.folder / "checkpoint"
+
+    @cached_property
+    def _stills(self) -> dict[str, np.ndarray]:
+        return recording.load([self.demos], "*-still-*")
+
+    @cached_property
+    def _frames(self) -> dict[str, np.ndarray]:
+        return together(self._stills, recording.load([self.demos], "*-episode-*"))
+
+    def _source(self, stage: str) -> dict[str, np.ndarray]:
+        """What a stage draws from. Motor looks at no picture: the first scenes are enough to name things."""
+        if stage == "motor":
+            return recording.load([self.demos], "*-still-000000")
+        return self._stills if stage == "look" else self._frames
 
     def _correct(self, model: VlaModel, frames) -> None:
         """Rounds of DAgger: the model's own roll-outs make up half of the images."""
