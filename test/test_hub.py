@@ -33,12 +33,19 @@ FILES = {"config.json": b"{}", WEIGHTS: bytes(range(256)) * 2000, "fast/tokenize
 KEPT = {"config.json", WEIGHTS, "fast/tokenizer.json"}
 
 
+def point(monkeypatch, address):
+    """As the environment's HF_ENDPOINT does before the library is imported."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE",
+                        address + "/{repo_id}/resolve/{revision}/{filename}")
+
+
 @pytest.fixture(autouse=True)
 def nothing_but_here(tmp_path, monkeypatch):
     """An empty cache, no hub, and an empty working directory."""
     constants = huggingface_hub.constants
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    point(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 14)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "archives"))
     (tmp_path / "empty").mkdir()
@@ -49,7 +56,7 @@ def nothing_but_here(tmp_path, monkeypatch):
 def hub(monkeypatch):
     made = hubs.Hub(dict(FILES))
     with hubs.serving(made) as address:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        point(monkeypatch, address)
         yield made
 
 
@@ -166,7 +173,7 @@ def test_a_hub_that_does_not_know_the_name(hub):
 
 def test_without_a_network_what_is_missing_of_it_is_named(hub, monkeypatch):
     folder = checkpoint_folder(REPO, PANDA)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    point(monkeypatch, "http://127.0.0.1:9")
     assert checkpoint_folder(REPO, PANDA) == folder
     (folder / WEIGHTS).unlink()
     with pytest.raises(CheckpointError, match=f"lacks {WEIGHTS} \\(1\\) on this machine"):
@@ -174,9 +181,8 @@ def test_without_a_network_what_is_missing_of_it_is_named(hub, monkeypatch):
 
 
 def test_what_another_program_brought_is_taken_once_it_was_checked(hub, monkeypatch):
-    folder = huggingface_hub.snapshot_download(REPO, allow_patterns=["*.json", "*.safetensors"],
-                                               endpoint=huggingface_hub.constants.ENDPOINT)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    folder = huggingface_hub.snapshot_download(REPO, allow_patterns=["*.json", "*.safetensors"])
+    point(monkeypatch, "http://127.0.0.1:9")
     assert str(checkpoint_folder(REPO, PANDA)) == folder
     fetching.record_file(NAME).unlink()
     (fetching.home(NAME) / "blobs" / hub.etag(WEIGHTS)).write_bytes(b"other")

@@ -85,8 +85,7 @@ def fetch(name: HubName) -> Path:
     if are_progress_bars_disabled():  # transformers does so while it loads weights
         enable_progress_bars()
     try:
-        snapshot_download(name.repo, revision=info.sha, allow_patterns=[glob.escape(file) for file in wanted],
-                          endpoint=constants.ENDPOINT)
+        snapshot_download(name.repo, revision=info.sha, allow_patterns=[glob.escape(file) for file in wanted])
     except Exception as error:  # as above
         raise CheckpointError(f"{name} did not arrive whole: {first_line(error)}; vla fetch {name} goes on where it "
                               "ended, with the files that are missing") from error
