@@ -134,7 +134,7 @@ def require_described(described: int, tensors: Mapping[str, Stored], where: str)
 def require_finite(tensors: Iterable[tuple[str, Any]], where: str) -> None:
     """tensors: torch's, by name. Raises CheckpointError that names those that hold NaN or an infinity."""
     wrong = [name for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()
-             and not all(math.isfinite(float(end)) for end in tensor.aminmax())]
+             and not all(math.isfinite(float(end)) for end in tensor.detach().aminmax())]
     if wrong:
         raise CheckpointError(f"{where}: weights are not finite: {', '.join(wrong[:NAMED])} ({len(wrong)})")
 

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from vla_ros.errors import CheckpointError
 from vla_ros.untrusted import first_line, read_json, require_sides, require_words
-from vla_ros.vlm.opening import CAUGHT, OWN, open_model
+from vla_ros.vlm.opening import OWN, open_model
 
 logging.disable_progress_bar()  # a bar for every few megabytes would hide what matters
 
@@ -69,7 +69,7 @@ class VisionLanguageModel:
         model = open_model(AutoModelForImageTextToText, AutoModelForImageTextToText.from_config, folder, dtype)
         try:
             processor = AutoProcessor.from_pretrained(folder, **OWN)
-        except CAUGHT as error:
+        except Exception as error:  # whatever a processor raises for files that are not its own
             raise CheckpointError(f"checkpoint {folder} cannot be opened: {first_line(error)}") from error
         require_words(processor.tokenizer.get_vocab(), model.get_input_embeddings().weight.shape[0],
                       f"checkpoint {folder}")
