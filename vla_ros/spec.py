@@ -60,6 +60,11 @@ class ActionSpec:
     def period_ns(self) -> int:
         return round(self.period * 1e9)
 
+    def told(self) -> str:
+        """In words, for a log."""
+        gripper = f", gripper {self.gripper}" if self.gripper else ""
+        return f"{', '.join(self.names)} as {self.mode} in {self.frame}{gripper}, steps of {self.period:g} s"
+
     def to_dict(self) -> dict:
         return asdict(replace(self, names=self.names)) | {"names": list(self.names), "units": list(self.units)}
 
