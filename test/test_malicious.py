@@ -9,6 +9,7 @@ import resource
 import shutil
 import struct
 
+import lerobot_folder
 import model_samples
 import numpy as np
 import openvla_samples
@@ -399,6 +400,22 @@ def rewritten(file, changes):
     with zipfile.ZipFile(file, "w") as packed:
         for name, content in contents.items():
             packed.writestr(name, content)
+
+
+# LeRobot's, of which this process reads all but the weights' content
+
+@pytest.mark.parametrize("harm, why", [
+    (lambda f: (f / WEIGHTS).write_bytes(struct.pack("<Q", 1 << 62) + b"{}"), "damaged"),
+    (lambda f: save_file({"a": torch.zeros(2, dtype=torch.int8)}, f / WEIGHTS), "not floats"),
+    (lambda f: edit(f / CONFIG, lambda c: c.update(n_obs_steps=1 << 40)), "n_obs_steps is 1099511627776, at most"),
+    (lambda f: (f / "notes.txt").symlink_to("/etc/passwd"), "notes.txt is a link that leads out"),
+    (lambda f: (f / WEIGHTS).rename(f / "model.bin"), "model.bin is a pickle")],
+    ids=["header", "dtype", "size", "link", "pickle"])
+def test_a_checkpoint_of_lerobot(tmp_path, harm, why):
+    folder = lerobot_folder.wrote(tmp_path / "checkpoint")
+    harm(folder)
+    with limited(), pytest.raises(VlaError, match=why):
+        open_policy(f"lerobot:{folder}?python=python3", PANDA)
 
 
 def test_a_description_full_of_references(tmp_path):

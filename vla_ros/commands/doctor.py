@@ -70,10 +70,13 @@ def examine_running(profile, args: argparse.Namespace):
 
 def cameras_read(profile, policy: str) -> tuple[str, ...]:
     """Those that the policy reads; all of the robot's where nothing says which."""
+    from vla_ros.doctor import lerobot
     from vla_ros.doctor.checkpoint import Checkpoint
     from vla_ros.doctor.openvla import planned
-    from vla_ros.policies import checkpoint_folder, is_openvla
+    from vla_ros.policies import checkpoint_folder, is_lerobot, is_openvla
     try:
+        if is_lerobot(policy):
+            return lerobot.planned(policy, profile)[1].cameras
         folder = checkpoint_folder(policy, profile)
         if is_openvla(folder):
             return (planned(folder, policy, profile).camera,)

@@ -13,6 +13,7 @@ from vla_ros.doctor.checkpoint import Checkpoint
 from vla_ros.doctor.finding import ERROR, Finding, error, ok, run
 from vla_ros.doctor.transport import transport
 from vla_ros.errors import CheckpointError, UnknownNameError, VlaError
+from vla_ros.lerobot.options import is_lerobot
 from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import is_address
 from vla_ros.remote.described import Described
@@ -36,6 +37,8 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
     found.append(transport(profile, os.environ))
     if is_address(policy) or policy.partition(":")[0] in ("hold", "replay"):
         return found + list(without_checkpoint(profile, policy, execute_steps))
+    if is_lerobot(policy):
+        return found + list(of_lerobot(policy, profile, execute_steps, weights))
     folder = checkpoint_folder(policy, profile)
     if not folder.is_dir():
         raise CheckpointError(f"no checkpoint folder {folder}; expected one with {', '.join(checkpoint.FILES)}")
@@ -95,6 +98,18 @@ def of_described(file: Path, policy: str, profile: RobotProfile, execute_steps: 
     yield ok("description", f"{file.name}: cameras {', '.join(cameras)}; {words}")
     yield from run(OF_ACTIONS, Acting(made.action, profile, execute_steps))
     yield from openvla.weights(policy, profile) if weights else ()
+
+
+def of_lerobot(policy: str, profile: RobotProfile, execute_steps: int, weights: bool) -> Iterator[Finding]:
+    from vla_ros.doctor import lerobot
+    try:
+        features, described = lerobot.planned(policy, profile)
+    except VlaError as reason:
+        yield error("checkpoint", str(reason), UNREADABLE, lerobot.MEND)
+        return
+    yield from run(OF_ACTIONS, Acting(described.spec, profile, execute_steps))
+    yield from lerobot.of_plan(features, described)
+    yield from lerobot.weights(policy, profile) if weights else ()
 
 
 def without_checkpoint(profile: RobotProfile, policy: str, execute_steps: int) -> Iterator[Finding]:

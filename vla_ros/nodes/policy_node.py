@@ -38,8 +38,8 @@ from vla_ros.types import ActionChunk as Chunk
 
 PARAMETERS = (
     params.ROBOT,
-    Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, a checkpoint's folder, or an address: "
-                                  "docs/remote.md"),
+    Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, a checkpoint's folder, its name on a hub "
+                                  "(docs/checkpoints.md), or an address (docs/remote.md)"),
     Parameter("compressed", False, "subscribe to image_raw/compressed (jpeg or png) instead of image_raw"),
     Parameter("instruction_filter", "", "YAML file of the instructions that are refused before the policy is asked; "
               "empty: the shipped one"),

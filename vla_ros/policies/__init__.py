@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.lerobot.options import PREFIX, is_lerobot
 from vla_ros.naming import hub_name, is_archive
 from vla_ros.openvla.configuration import MODEL_TYPE
 from vla_ros.paths import shipped_checkpoint
@@ -27,6 +28,12 @@ def open_policy(source: str, profile: RobotProfile) -> Policy:
     """
     if is_address(source):
         return open_remote(source, profile)
+    if is_lerobot(source):
+        from vla_ros.policies.lerobot import LerobotPolicy
+        name, options = with_options(source.removeprefix(PREFIX))
+        folder = located(name) or Path(name)
+        vet(folder)
+        return LerobotPolicy.open(f"{PREFIX}{folder if name else ''}?{options}".rstrip("?"), profile)
     kind, _, rest = source.partition(":")
     if kind == "hold":
         from vla_ros.policies.hold import HoldPolicy
@@ -58,7 +65,7 @@ def checkpoint_folder(source: str, profile: RobotProfile) -> Path:
     Raises UnknownNameError, ConfigError or CheckpointError."""
     if source == "native":
         return shipped_checkpoint(profile.name)
-    name, _ = with_options(source)
+    name, _ = with_options(source.removeprefix(PREFIX))
     folder = located(name)
     if folder is None:
         raise UnknownNameError("policy", source, [kind.form for kind in KINDS])

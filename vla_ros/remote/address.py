@@ -67,11 +67,11 @@ def read_address(source: str) -> Address:
                    options.get("spec", ""))
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, name: str = "deadline") -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 < value <= 600:
-        raise ConfigError(f"deadline '{text}' must be seconds, above 0 and at most 600")
+        raise ConfigError(f"{name} '{text}' must be seconds, above 0 and at most 600")
     return value

@@ -30,6 +30,7 @@ GRIPPER: dict[str, Callable[[Observation, RobotProfile], Any]] = {
     "closing": lambda seen, robot: [1 - robot.gripper.opening(seen.gripper)],
 }
 PARTS = ARM | GRIPPER
+THREE = ("position", "axis_angle")  # parts of three numbers
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Description:
     def parts(self) -> set[str]:
         """Of all states, without signs."""
         return {part.removeprefix("-") for parts in self.state.values() for part in parts}
+
+    def lengths(self, profile: RobotProfile) -> dict[str, int]:
+        """Numbers in each state of a robot."""
+        of = dict.fromkeys(THREE, 3) | {"joints": len(profile.joints)}
+        return {key: sum(of.get(part.removeprefix("-"), 1) for part in parts) for key, parts in self.state.items()}
 
 
 class Described:

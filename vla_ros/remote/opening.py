@@ -5,7 +5,8 @@ from __future__ import annotations
 from vla_ros.errors import ConfigError
 from vla_ros.policy import Policy
 from vla_ros.profile import RobotProfile
-from vla_ros.remote.address import read_address
+from vla_ros.remote.address import Address, read_address
+from vla_ros.remote.described import Described
 
 INSTALL = "remote policies need aiohttp and msgpack: pip install 'vla_ros[remote]'"
 
@@ -13,9 +14,19 @@ INSTALL = "remote policies need aiohttp and msgpack: pip install 'vla_ros[remote
 def open_remote(source: str, profile: RobotProfile) -> Policy:
     """Asks the server first what it is. Raises UnknownNameError, ConfigError, RemoteError or ActionError."""
     address = read_address(source)
+    if not address.rest:
+        return websocket(address, profile)
     try:
         from vla_ros.remote.rest import RestPolicy
+    except ImportError as error:
+        raise ConfigError(f"{INSTALL} ({error})") from error
+    return RestPolicy(address, profile)
+
+
+def websocket(address: Address, profile: RobotProfile, described: Described | None = None):
+    """A WebsocketPolicy. Raises as it does, and ConfigError where what it needs is not installed."""
+    try:
         from vla_ros.remote.websocket import WebsocketPolicy
     except ImportError as error:
         raise ConfigError(f"{INSTALL} ({error})") from error
-    return RestPolicy(address, profile) if address.rest else WebsocketPolicy(address, profile)
+    return WebsocketPolicy(address, profile, described)

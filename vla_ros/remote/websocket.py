@@ -33,8 +33,11 @@ class WebsocketPolicy:
     A server that went away is connected to again by a later `infer`; one that then declares other actions is refused.
     """
 
-    def __init__(self, address: Address, profile: RobotProfile):
-        """Raises RemoteError, or what declares the server unfit for the robot: ConfigError, ActionError."""
+    def __init__(self, address: Address, profile: RobotProfile, described: Described | None = None):
+        """described: what the server does not say itself, else as the address's file has it.
+
+        Raises RemoteError, or what declares the server unfit for the robot: ConfigError, ActionError.
+        """
         self.place = address.place
         self.address, self.link = address, Link(address.place, address.deadline)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
@@ -43,21 +46,26 @@ class WebsocketPolicy:
         self._said = said = self.link.call(self._connect)
         if address.spec and isinstance(said, dict) and "action_spec" in said:
             raise ConfigError(f"{self.place} says itself what its actions mean: leave spec={address.spec} away")
-        described = address.spec and Described(address.spec, profile, "prompt")
+        described = described or address.spec and Described(address.spec, profile, "prompt")
         self.talk = described or Declared(said, profile, self.place)
         self.spec, self.cameras, self.checkpoint = self.talk.spec, self.talk.cameras, self.talk.checkpoint
         self.adapters = getattr(self.talk, "adapters", ())
         self.name = f"remote:{self.talk.name}"
 
     def infer(self, observation: Observation) -> ActionChunk:
-        data = pack(self.talk.request(observation, self._reset))
+        chunk = self.ask(self.talk.request(observation, self._reset), observation.stamp)
+        self._reset = False
+        return chunk
+
+    def ask(self, request: dict, stamp: int) -> ActionChunk:
+        """The chunk that answers a request about the moment `stamp` [ns]. Raises RemoteError or ObservationError."""
+        data = pack(request)
         begin = time.perf_counter()
         said = self.link.call(lambda: self._exchange(data))
         if isinstance(said, ObservationError):  # an answer too: the server is there
             raise said
-        self._reset = False
         try:
-            return self.talk.chunk(said, observation.stamp, time.perf_counter() - begin)
+            return self.talk.chunk(said, stamp, time.perf_counter() - begin)
         except RemoteError as error:
             raise RemoteError(f"{self.place}: {error}") from error
 
