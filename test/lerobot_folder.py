@@ -34,7 +34,7 @@ def wrote(folder: Path, spec: str = SPEC, steps: dict = STEPS, **changes) -> Pat
     """changes: of its config.json."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config(**changes)))
-    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")  # whole, with nothing in it
     for name in ("policy_preprocessor.json", "policy_postprocessor.json"):
         (folder / name).write_text(json.dumps(steps))
     (folder / "vla.yaml").write_text(spec)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from core_samples import PANDA, observation
+from scipy.spatial.transform import Rotation
 
 from vla_ros.errors import ConfigError, RemoteError
 from vla_ros.policies import open_policy
 from vla_ros.policies.hold import HoldPolicy
+from vla_ros.policy import adapters_of
 
 pytest.importorskip("aiohttp", reason="remote policies need it: pip install 'vla_ros[remote]'")
 pytest.importorskip("msgpack", reason="remote policies need it: pip install 'vla_ros[remote]'")
@@ -63,6 +65,23 @@ def test_it_is_asked_with_the_keys_of_the_file_and_its_answer_is_the_chunk(file)
 def test_what_must_not_move_a_robot_is_refused(file, reply, words):
     with answering(pack(reply)) as made:
         with pytest.raises(RemoteError, match=words):
+            made.talker(file).infer(SEEN)
+
+
+def test_poses_in_another_frame_and_with_quaternions_become_steps(tmp_path):
+    """A reply that says where the hand is now, in a frame turned by a quarter: no step at all."""
+    said = {"absolute": True, "rotation": "quaternion", "frame": [0.0, 0.0, np.pi / 2],
+            "order": [1, 2, 3, 4, 5, 6, 7, 0]}
+    file = wrote(tmp_path, action=action(horizon=2), images={"image": "front"}, adapt=said)
+    base, at = Rotation.from_rotvec(said["frame"]), SEEN.ee_pose
+    there = [*base.inv().apply(at.position), *(base.inv() * Rotation.from_matrix(at.rotation)).as_quat()]
+    with answering(pack({"actions": np.array([[1.0, *there]] * 2)})) as made:
+        policy = made.talker(file)
+        chunk = policy.infer(SEEN)
+    np.testing.assert_allclose(chunk.values, [[0, 0, 0, 0, 0, 0, 1]] * 2, atol=1e-12)
+    assert [told.split()[0] for told in adapters_of(policy)] == ["order", "quaternion", "frame", "poses"]
+    with answering(pack({"actions": np.zeros((2, 8))})) as made:
+        with pytest.raises(RemoteError, match="cannot be meant"):
             made.talker(file).infer(SEEN)
 
 

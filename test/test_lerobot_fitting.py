@@ -63,7 +63,7 @@ def test_a_step_that_is_code_or_lies_elsewhere_is_refused(tmp_path, step, words)
 
 def test_pickled_weights_are_no_weights(tmp_path):
     (wrote(tmp_path) / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="lacks model.safetensors; pickles"):
+    with pytest.raises(CheckpointError, match="lacks model.safetensors; pytorch_model.bin is a pickle"):
         planned(tmp_path)
 
 

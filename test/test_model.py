@@ -387,7 +387,7 @@ def test_damaged_weights(folder, damage):
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
 def test_damaged_text(folder, name):
     (folder / name).write_text("{")
-    with pytest.raises(CheckpointError, match=f"checkpoint {folder}"):
+    with pytest.raises(CheckpointError, match=str(folder)):
         open_checkpoint(folder)
 
 

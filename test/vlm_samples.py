@@ -85,7 +85,8 @@ def write(folder: Path, seed: int = 0, gain: float = ACTION_GAIN, **changes) -> 
 def write_paligemma(folder: Path) -> Path:
     words = tokenizer()
     words.add_tokens(["<loc0000>"], special_tokens=True)
-    text = dict(TEXT, model_type="gemma", num_key_value_heads=1, head_dim=12)
+    text = dict(TEXT, model_type="gemma", num_key_value_heads=1, head_dim=12,
+                vocab_size=2048)  # its processor adds words
     PaliGemmaForConditionalGeneration(PaliGemmaConfig(
         vision_config=dict(VISION, model_type="siglip_vision_model", projection_dim=24), text_config=text,
         projection_dim=24, hidden_size=24, image_token_index=1)).save_pretrained(folder)

@@ -51,6 +51,11 @@ class Answerer(Protocol):
         ...
 
 
+def adapters_of(policy: Policy) -> tuple[str, ...]:
+    """What is done to a policy's numbers before they are those of its spec, in words; none where nothing is."""
+    return tuple(getattr(policy, "adapters", ()))
+
+
 def require_answerer(policy: Policy) -> Answerer:
     """The policy, when it answers questions; else raises ConfigError."""
     if not isinstance(policy, Answerer):

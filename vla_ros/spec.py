@@ -10,6 +10,7 @@ ARM_UNITS = {"dx": "m", "dy": "m", "dz": "m", "droll": "rad", "dpitch": "rad", "
 BASE_UNITS = {"v": "m/s", "w": "rad/s"}
 MODES = ("delta", "velocity")
 GRIPPERS = ("open_is_one", "")
+LONGEST = 10_000  # steps in a chunk
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class ActionSpec:
             raise ConfigError(f"action units {list(self.units)} do not match {list(expected)} for {list(self.names)}")
         if self.gripper not in GRIPPERS:
             raise ConfigError(f"gripper convention '{self.gripper}' is not one of {GRIPPERS}")
-        if not 0 < self.period < float("inf") or self.horizon < 1:
-            raise ConfigError(f"action period {self.period} s must be positive and horizon {self.horizon} at least 1")
+        if not 0 < self.period < float("inf") or not 1 <= self.horizon <= LONGEST:
+            raise ConfigError(f"action period {self.period} s must be positive and horizon {self.horizon} from 1 to "
+                              f"{LONGEST}")
 
     @property
     def dim(self) -> int:
@@ -57,6 +59,11 @@ class ActionSpec:
     @property
     def period_ns(self) -> int:
         return round(self.period * 1e9)
+
+    def told(self) -> str:
+        """In words, for a log."""
+        gripper = f", gripper {self.gripper}" if self.gripper else ""
+        return f"{', '.join(self.names)} as {self.mode} in {self.frame}{gripper}, steps of {self.period:g} s"
 
     def to_dict(self) -> dict:
         return asdict(replace(self, names=self.names)) | {"names": list(self.names), "units": list(self.units)}

@@ -26,12 +26,14 @@ def run(args: argparse.Namespace) -> int:
 
 def row(kind, profile) -> dict:
     from vla_ros.policies.kinds import spec_of
-    return {"policy": kind.form, "what": kind.what, "packages": list(kind.packages), "says": kind.says,
+    return {"policy": kind.form, "what": kind.what, "packages": list(kind.packages),
+            "memory": kind.memory, "says": kind.says,
             "hindrance": kind.hindrance(profile), "spec": spec_of(kind, profile), "docs": kind.docs}
 
 
 def told(row: dict) -> str:
-    lines = [row["policy"], f"  {row['what']}", f"  needs:   {', '.join(row['packages']) or 'nothing more'}",
+    needs = "; ".join(filter(None, [", ".join(row["packages"]), row["memory"]]))
+    lines = [row["policy"], f"  {row['what']}", f"  needs:   {needs or 'nothing more'}",
              f"  here:    {'no: ' + row['hindrance'] if row['hindrance'] else 'yes'}", f"  actions: by {row['says']}"]
     if row["spec"]:
         s = row["spec"]

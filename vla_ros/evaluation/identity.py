@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from vla_ros.naming import pinned_title
 from vla_ros.policies import checkpoint_folder, open_policy, with_options
 from vla_ros.profile import load_profile
 from vla_ros.remote.address import is_address
@@ -38,7 +39,7 @@ def named(policy: str, robot: str) -> str:
     if policy in WITHOUT_FILES:
         return policy
     path, (_, options) = source(policy, robot), with_options(policy)
-    return f"{path.name}{options and f'?{options}'}@{digest(path)}"
+    return f"{pinned_title(path)}{options and f'?{options}'}@{digest(path)}"
 
 
 def source(policy: str, robot: str) -> Path:

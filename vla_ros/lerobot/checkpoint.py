@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_ros.errors import CheckpointError, UnknownNameError
+from vla_ros.untrusted import lacking_weights, require_modest, stored
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 BEFORE, AFTER = "policy_preprocessor.json", "policy_postprocessor.json"
@@ -50,7 +51,9 @@ def read_features(folder: Path) -> Features:
     if config.get("use_peft"):
         raise CheckpointError(f"{folder} holds adapters only: merge them into the model, and save that")
     if not (folder / WEIGHTS).is_file():
-        raise CheckpointError(f"{folder} lacks {WEIGHTS}; pickles (.bin, .pt) are not read")
+        raise lacking_weights(folder, WEIGHTS)
+    require_modest(config, str(folder / CONFIG))
+    stored([folder / WEIGHTS])
     for name in (BEFORE, AFTER):
         steps(folder, name)
     inputs, outputs = features(config, "input_features"), features(config, "output_features")

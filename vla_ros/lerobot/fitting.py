@@ -20,7 +20,7 @@ def plan(options: Options, profile: RobotProfile) -> tuple[Features, Described]:
                           "(docs/lerobot.md has an example)")
     described = Described(str(options.spec), profile, "prompt")
     wrong = [*images(found, described.description, profile), *states(found, described.description, profile),
-             *actions(found, described.description)]
+             *actions(found, described)]
     if wrong:
         raise ConfigError(f"{options.spec} does not fit {options.folder}: {'; '.join(wrong)}")
     return found, described
@@ -51,7 +51,7 @@ def states(found: Features, said: Description, profile: RobotProfile) -> list[st
     return wrong
 
 
-def actions(found: Features, said: Description) -> list[str]:
-    dim, horizon = said.action.dim, said.action.horizon
+def actions(found: Features, said: Described) -> list[str]:
+    horizon, dim = said.chain.shape
     return [f"{what} is {given}, the checkpoint's {its}" for what, given, its in (
         ("the number of action names", dim, found.dim), ("action.horizon", horizon, found.horizon)) if given != its]

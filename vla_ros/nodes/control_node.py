@@ -93,6 +93,10 @@ class ControlNode(Managed):
         clock = "in lockstep" if self.lockstep else f"{1 / period:g} Hz"
         command = self.profile.command
         self.get_logger().info(f"{self.profile.name}: {command.interface} on '{command.topic}', {clock}")
+        gripper = self.profile.gripper
+        opening = f"; gripper 0 is {gripper.closed:g} m, 1 {gripper.open:g} m between the fingers" if gripper else ""
+        self.get_logger().info(f"actions: {self.profile.action.told()}{opening}; a policy whose actions mean anything "
+                               "else does not move it")
 
     def _open(self) -> None:
         kind = convert.COMMAND_TYPES[self.profile.command.interface]

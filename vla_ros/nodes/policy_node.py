@@ -32,13 +32,14 @@ from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.running import run
 from vla_ros.nodes.warming import warm_up
 from vla_ros.policies import open_policy
+from vla_ros.policy import adapters_of
 from vla_ros.profile import load_profile
 from vla_ros.types import ActionChunk as Chunk
 
 PARAMETERS = (
     params.ROBOT,
-    Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, a checkpoint's folder, or an address: "
-                                  "docs/remote.md"),
+    Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, a checkpoint's folder, its name on a hub "
+                                  "(docs/checkpoints.md), or an address (docs/remote.md)"),
     Parameter("compressed", False, "subscribe to image_raw/compressed (jpeg or png) instead of image_raw"),
     Parameter("instruction_filter", "", "YAML file of the instructions that are refused before the policy is asked; "
               "empty: the shipped one"),
@@ -81,6 +82,8 @@ class PolicyNode(Managed):
         self._asks = AskServer(self, self.inferring, lambda: self.standing)
         self.get_logger().info(f"policy '{self.policy.name}' for {self.profile.name}, cameras "
                                f"{', '.join(self.policy.cameras) or 'none'}")
+        self.get_logger().info(f"actions: {self.policy.spec.told()}, {self.policy.spec.horizon} in a chunk; adapters: "
+                               f"{'; '.join(adapters_of(self.policy)) or 'none'}")
 
     def lacking(self) -> str:
         return self.inferring.lacking()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from vla_ros.errors import CheckpointError, UnknownNameError
+from vla_ros.untrusted import read_json, require_modest
 
 MODEL_TYPE = "openvla"
 CONFIG = "config.json"
@@ -138,16 +138,6 @@ def open_config(folder: Path) -> OpenVlaConfig:
     return read_config(read_json(folder / CONFIG))
 
 
-def read_json(path: Path) -> Any:
-    """Raises CheckpointError for what cannot be read or is no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-
-
 def read_config(data: Mapping[str, Any]) -> OpenVlaConfig:
     """Of the content of config.json. auto_map, which names code to run, is not read.
 
@@ -156,6 +146,7 @@ def read_config(data: Mapping[str, Any]) -> OpenVlaConfig:
     kind = data.get("model_type") if isinstance(data, Mapping) else None
     if kind != MODEL_TYPE:
         raise CheckpointError(f"config.json is of model_type '{kind}', expected '{MODEL_TYPE}'")
+    require_modest(data, "config.json")
     style = LANGUAGE_MODELS.get(data.get("llm_backbone_id"))
     if style is None:
         raise UnknownNameError("llm_backbone_id", data.get("llm_backbone_id"), LANGUAGE_MODELS)

@@ -11,13 +11,13 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from vla_ros.errors import CheckpointError
-from vla_ros.openvla.configuration import EMPTY_WORD, OpenVlaConfig, open_config, read_json
+from vla_ros.openvla.configuration import EMPTY_WORD, OpenVlaConfig, open_config
 from vla_ros.openvla.images import ImageReader, read_images
 from vla_ros.openvla.modeling import OpenVla
+from vla_ros.untrusted import first_line, lacking_weights, read_json, require_finite, require_words
 
 IMAGES, TOKENIZER = "preprocessor_config.json", "tokenizer.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 NAMED = 3  # tensors that an error names
 
@@ -50,6 +50,7 @@ def read_tokenizer(path: Path, config: OpenVlaConfig) -> Tokenizer:
     tokenizer.no_truncation()
     if tokenizer.id_to_token(EMPTY_WORD) != "▁":
         raise CheckpointError(f"{path} is not that of Llama 2: its word {EMPTY_WORD} is not the empty one")
+    require_words(tokenizer.get_vocab(), config.llama["vocab_size"], str(path))
     return tokenizer
 
 
@@ -62,6 +63,7 @@ def read_model(folder: Path, config: OpenVlaConfig, dtype: torch.dtype | None, d
         tensors = read_tensors(shards(folder), model, device)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {folder} is damaged: {first_line(error)}") from error
+    require_finite(tensors.items(), f"checkpoint {folder}")
     kinds = {tensor.dtype for tensor in tensors.values()}
     widest = dtype or (kinds.pop() if len(kinds) == 1 else torch.float32)
     for name in tensors:  # one by one: the weights are not twice in memory
@@ -81,9 +83,7 @@ def shards(folder: Path) -> list[Path]:
     elif (folder / WEIGHTS).is_file():
         names = [WEIGHTS]
     else:
-        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
-        also = f"; {pickles[0]} is a pickle, which runs code when it is read, and is never opened" if pickles else ""
-        raise CheckpointError(f"checkpoint {folder} lacks {WEIGHTS} or {INDEX}{also}")
+        raise lacking_weights(folder, f"{WEIGHTS} or {INDEX}")
     foreign = [name for name in names if Path(name).name != name or Path(name).suffix != ".safetensors"]
     if foreign:
         raise CheckpointError(f"{folder / INDEX} names '{foreign[0]}'; expected .safetensors files in its folder")
@@ -115,7 +115,3 @@ def read_tensors(files: list[Path], model: OpenVla, device: str) -> dict[str, to
     if said:
         raise CheckpointError(f"checkpoint {files[0].parent} does not fit its config.json: {'; '.join(said)}")
     return found
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -33,6 +33,12 @@ class Fitting:
         share = np.array([1 if name == "gripper" else self.parts for name in self.spec.names])
         return np.tile(action[list(self.columns)] / share, (self.parts, 1))
 
+    def told(self) -> tuple[str, ...]:
+        """What is done to an action, in words."""
+        left = [name for i, name in enumerate(ARM_UNITS) if i not in self.columns]
+        return (*([f"without {', '.join(left)}"] if left else []),
+                *([f"each step in {self.parts} parts"] if self.parts > 1 else []))
+
     def tokens(self, tokens: np.ndarray) -> np.ndarray:
         """(7,) to (T, D): those that each of the values comes from."""
         return np.tile(tokens[list(self.columns)], (self.parts, 1))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from vla_ros.errors import CheckpointError, ConfigError, UnknownNameError
-from vla_ros.openvla.configuration import OpenVlaConfig, read_json
+from vla_ros.openvla.configuration import OpenVlaConfig
+from vla_ros.untrusted import read_json
 
 FILE = "dataset_statistics.json"  # of a fine-tuned run: counts instead of what config.json has
 

@@ -1,4 +1,5 @@
-"""Policies, one file each, by name: 'native', 'hold', 'replay:FILE.npz', a checkpoint's folder, an address."""
+"""Policies, one file each, by name: 'native', 'hold', 'replay:FILE.npz', a checkpoint (its folder, its name on a hub,
+or the URL of an archive), an address."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.lerobot.options import PREFIX, is_lerobot
+from vla_ros.naming import hub_name, is_archive
 from vla_ros.openvla.configuration import MODEL_TYPE
 from vla_ros.paths import shipped_checkpoint
 from vla_ros.policies.kinds import KINDS
@@ -14,6 +16,7 @@ from vla_ros.policy import Policy
 from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import is_address
 from vla_ros.remote.opening import open_remote
+from vla_ros.untrusted import vet
 from vla_ros.vlm.description import file_of
 
 
@@ -27,7 +30,10 @@ def open_policy(source: str, profile: RobotProfile) -> Policy:
         return open_remote(source, profile)
     if is_lerobot(source):
         from vla_ros.policies.lerobot import LerobotPolicy
-        return LerobotPolicy.open(source, profile)
+        name, options = with_options(source.removeprefix(PREFIX))
+        folder = located(name) or Path(name)
+        vet(folder)
+        return LerobotPolicy.open(f"{PREFIX}{folder if name else ''}?{options}".rstrip("?"), profile)
     kind, _, rest = source.partition(":")
     if kind == "hold":
         from vla_ros.policies.hold import HoldPolicy
@@ -54,13 +60,28 @@ def open_policy(source: str, profile: RobotProfile) -> Policy:
 
 
 def checkpoint_folder(source: str, profile: RobotProfile) -> Path:
-    """Where the checkpoint that `source` names is. Needs no torch. Raises UnknownNameError or CheckpointError."""
+    """Where the checkpoint that `source` names is, brought first where it is elsewhere. Needs no torch.
+
+    Raises UnknownNameError, ConfigError or CheckpointError."""
     if source == "native":
         return shipped_checkpoint(profile.name)
     name, _ = with_options(source.removeprefix(PREFIX))
-    if "/" in name or Path(name).exists():
-        return Path(name)
-    raise UnknownNameError("policy", source, [kind.form for kind in KINDS])
+    folder = located(name)
+    if folder is None:
+        raise UnknownNameError("policy", source, [kind.form for kind in KINDS])
+    vet(folder)
+    return folder
+
+
+def located(name: str) -> Path | None:
+    """None for what is no name of a checkpoint."""
+    if is_archive(name):
+        from vla_ros.hub import archives
+        return archives.folder_of(name)
+    if hub := hub_name(name):
+        from vla_ros.hub import fetching
+        return fetching.folder_of(hub)
+    return Path(name) if "/" in name or Path(name).exists() else None
 
 
 def with_options(source: str) -> tuple[str, str]:

@@ -12,12 +12,16 @@ from vla_ros.profile import RobotProfile
 
 MODEL = ("torch", "transformers", "tokenizers", "safetensors")
 REMOTE = ("aiohttp", "msgpack")
+HUB = ("huggingface_hub", "filelock")
+SMALL = "one core; weights of under 50 MB"
+HALF = "2 bytes of memory a parameter in bfloat16"
 
 
 @dataclass(frozen=True)
 class Kind:
     """form: as `policy:=` takes it; what: in words; says: where its ActionSpec is from; packages: Python's, that it
-    imports; extra: of this package that brings those which nothing else needs; docs: where more stands."""
+    imports; extra: of this package that brings those which nothing else needs; memory: and what else the machine must
+    have; docs: where more stands."""
 
     form: str
     what: str
@@ -25,6 +29,7 @@ class Kind:
     packages: tuple[str, ...] = ()
     extra: str = ""
     docs: str = ""
+    memory: str = ""
 
     @property
     def lacking(self) -> list[str]:
@@ -45,14 +50,19 @@ class Kind:
 
 KINDS = (
     Kind("native", "the model trained by this project that ships for the robot", "its config.json", MODEL,
-         docs="docs/default_model.md"),
-    Kind("CHECKPOINT_FOLDER", "a checkpoint of the same kind, from `vla train`", "its config.json", MODEL),
+         docs="docs/default_model.md", memory=SMALL),
+    Kind("CHECKPOINT_FOLDER", "a checkpoint of the same kind, from `vla train`", "its config.json", MODEL,
+         memory=SMALL),
     Kind("OPENVLA_FOLDER?unnorm_key=NAME", "OpenVLA as it was published", "its statistics and the options",
-         (*MODEL, "PIL"), docs="docs/openvla.md"),
+         (*MODEL, "PIL"), docs="docs/openvla.md", memory=f"{HALF}, 15 GB for 7.5 billion"),
     Kind("VLM_FOLDER?spec=FILE", "a vision-language model whose words are actions, as bins or FAST",
-         "the file, or vla.yaml in the folder", (*MODEL, "scipy", "PIL"), docs="docs/vlm.md"),
+         "the file, or vla.yaml in the folder", (*MODEL, "scipy", "PIL"), docs="docs/vlm.md", memory=HALF),
     Kind("PI0_FOLDER?spec=FILE", "pi0 in the layout of transformers", "the file, or vla.yaml in the folder",
-         (*MODEL, "PIL"), docs="docs/vlm.md"),
+         (*MODEL, "PIL"), docs="docs/vlm.md", memory=HALF),
+    Kind("ORG/NAME@REVISION", "any of these checkpoints, from a hub: brought once, and pinned", "as for a folder",
+         HUB, docs="docs/checkpoints.md", memory="as for a folder, and as much of the disk"),
+    Kind("https://HOST:PORT/FILE.tar.gz#sha256=HEX", "any of these checkpoints, as an archive", "as for a folder", HUB,
+         docs="docs/checkpoints.md", memory="as for a folder, and twice as much of the disk"),
     Kind("lerobot:FOLDER?python=FILE", "a LeRobot checkpoint in LeRobot's own Python", "vla.yaml in the folder", REMOTE,
          "remote", "docs/lerobot.md"),
     Kind("ws://HOST:PORT", "a policy elsewhere, behind `vla serve`", "the server", REMOTE, "remote", "docs/remote.md"),

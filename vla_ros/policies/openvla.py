@@ -27,6 +27,7 @@ class OpenVlaPolicy:
         self.name = f"openvla:{plan.statistics.key}"
         self.checkpoint, self.plan, self.center_crop = checkpoint, plan, center_crop
         self.spec, self.cameras = plan.fitting.spec, (plan.camera,)
+        self.adapters = plan.fitting.told()
         self.bins = EdgeBins(checkpoint.config.bins)
 
     @classmethod

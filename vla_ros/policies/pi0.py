@@ -22,7 +22,8 @@ class Pi0Policy:
 
     def __init__(self, model: Pi0, meant: Described):
         self.name, self.model, self.meant, self.spec, self.cameras = "pi0", model, meant, meant.spec, meant.cameras
-        made, said = (model.horizon, len(model.actions.mean)), (self.spec.horizon, self.spec.dim)
+        self.adapters = meant.adapters
+        made, said = (model.horizon, len(model.actions.mean)), meant.chain.shape
         if made != said:
             raise ActionError("spec", f"the checkpoint's chunks are of shape {made}, those of its file {said}")
         if len(meant.description.state) != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from vla_ros.errors import CheckpointError
 from vla_ros.profile import RobotProfile
 from vla_ros.spec import ActionSpec, require_compatible
 from vla_ros.types import ActionChunk, Observation
+
+LARGEST = 1 << 30  # [bytes] of a recording
 
 
 class ReplayPolicy:
@@ -28,9 +30,10 @@ class ReplayPolicy:
         if not Path(file).is_file():
             raise CheckpointError(f"no recording {file}; expected an .npz with arrays 'chunks' and 'names'")
         try:
+            require_small(Path(file))
             with np.load(file, allow_pickle=False) as data:
                 chunks, names = data["chunks"], tuple(str(n) for n in data["names"])
-        except (ValueError, KeyError, OSError, EOFError, TypeError, BadZipFile) as error:
+        except (ValueError, KeyError, OSError, EOFError, TypeError, BadZipFile, MemoryError) as error:
             raise CheckpointError(f"{file} is not a recording with arrays 'chunks' and 'names': {error}") from error
         if chunks.ndim != 3 or chunks.shape[2] != len(names):
             raise CheckpointError(f"{file} holds chunks of shape {chunks.shape}, "
@@ -52,3 +55,11 @@ class ReplayPolicy:
 
     def reset(self) -> None:
         self._next = 0
+
+
+def require_small(file: Path) -> None:
+    """Raises CheckpointError for a recording that unpacks to more than any is."""
+    with ZipFile(file) as packed:
+        size = sum(member.file_size for member in packed.infolist())
+    if size > LARGEST:
+        raise CheckpointError(f"{file} unpacks to {size} bytes, at most {LARGEST} are read")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.naming import is_archive
 
 SCHEMES = ("ws", "wss", "http", "https")
 DEADLINE = 2.0  # [s] of a call, where the address says nothing
@@ -42,7 +43,8 @@ class Address:
 
 
 def is_address(source: str) -> bool:
-    return "://" in source
+    """Of a server; the URL of an archive is none."""
+    return "://" in source and not is_archive(source)
 
 
 def read_address(source: str) -> Address:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vla_ros.adapters import Adapting, chain
 from vla_ros.errors import ObservationError, RemoteError, UnknownNameError
 from vla_ros.kinematics import rotation_vector
 from vla_ros.profile import RobotProfile, read_yaml, require
@@ -36,7 +37,8 @@ THREE = ("position", "axis_angle")  # parts of three numbers
 class Description:
     """images: the robot's camera, by the request's key; state: parts, by key; constants: text, by key.
 
-    action: what the numbers of a reply mean once each was multiplied by scale and offset was added, both (D,).
+    action: what the numbers of a reply mean once each was multiplied by scale and offset was added, both (D,), and what
+    `adapt` says was undone.
     """
 
     action: ActionSpec
@@ -45,12 +47,11 @@ class Description:
     constants: dict[str, str] = field(default_factory=dict)
     scale: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()
+    adapt: Adapting = Adapting()
 
     def __post_init__(self):
         require(bool(self.images), "images must name at least one")
-        for name in ("scale", "offset"):
-            given = len(getattr(self, name))
-            require(given in (0, self.action.dim), f"{name} needs {self.action.dim} numbers, has {given}")
+        chain(self.adapt, self.action, self.scale, self.offset)
         keys = [*self.images, *self.state, *self.constants]
         twice = sorted({key for key in keys if keys.count(key) > 1})
         require(not twice, f"key {', '.join(twice)} has more than one meaning")
@@ -85,6 +86,9 @@ class Described:
         for part in sorted(description.parts & set(lacking)):
             raise UnknownNameError(f"part of a state of robot '{profile.name}'", part, set(PARTS) - set(lacking))
         self.spec = description.action
+        self.chain = chain(description.adapt, self.spec, description.scale, description.offset)
+        self.adapters = self.chain.told()
+        self._at = None  # the hand's pose in the observation that is being answered
         require_compatible(self.spec, profile.action)
         self.cameras = tuple(dict.fromkeys(description.images.values()))
         self.name, self.checkpoint = Path(file).stem, ""
@@ -92,6 +96,7 @@ class Described:
     def request(self, observation: Observation, reset: bool) -> dict:
         """reset: not said, for there is no word for it. Raises ObservationError."""
         require_cameras(observation, self.cameras)
+        self._at = observation.ee_pose
         if self.description.parts & set(GRIPPER) and observation.gripper is None:
             raise ObservationError("joints", f"joint states lack {', '.join(self.profile.gripper.joints)}")
         images = {key: observation.images[camera] for key, camera in self.description.images.items()}
@@ -105,11 +110,13 @@ class Described:
         """
         values = table(said.get("actions") if isinstance(said, Mapping) else said)
         times = timings(said, seconds) if isinstance(said, Mapping) else {"infer": seconds}
-        if values.shape != (self.spec.horizon, self.spec.dim):
-            raise RemoteError(f"actions of shape {values.shape}, its description says "
-                              f"({self.spec.horizon}, {self.spec.dim})")
-        with np.errstate(over="ignore"):  # what comes of it is not finite, and said to be
-            values = values * (self.description.scale or 1.0) + (self.description.offset or 0.0)
+        if values.shape != self.chain.shape:
+            raise RemoteError(f"actions of shape {values.shape}, its description says {self.chain.shape}")
+        try:
+            with np.errstate(all="ignore"):  # what comes of it is not finite, and said to be
+                values = self.chain.forward(values, self._at)
+        except ValueError as error:  # of a quaternion of zeros, say
+            raise RemoteError(f"actions that cannot be meant: {error}") from error
         require_within_reach(values, self.spec)
         return ActionChunk(values, self.spec, stamp, timings=times)
 

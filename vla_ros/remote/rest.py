@@ -30,6 +30,7 @@ class RestPolicy:
                               f"{self.place}?spec=FILE.yaml (docs/remote.md has examples)")
         self.talk = Described(address.spec, profile, "instruction")
         self.spec, self.cameras, self.checkpoint = self.talk.spec, self.talk.cameras, self.talk.checkpoint
+        self.adapters = self.talk.adapters
         self.name = f"remote:{self.talk.name}"
         self.link = Link(self.place, address.deadline)
         self.link.call(self._look)

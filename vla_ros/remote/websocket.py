@@ -49,6 +49,7 @@ class WebsocketPolicy:
         described = described or address.spec and Described(address.spec, profile, "prompt")
         self.talk = described or Declared(said, profile, self.place)
         self.spec, self.cameras, self.checkpoint = self.talk.spec, self.talk.cameras, self.talk.checkpoint
+        self.adapters = getattr(self.talk, "adapters", ())
         self.name = f"remote:{self.talk.name}"
 
     def infer(self, observation: Observation) -> ActionChunk:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from vla_ros.errors import ConfigError, UnknownNameError
+from vla_ros.naming import leads_out
 from vla_ros.profile import RobotProfile, read_yaml, require
 from vla_ros.spec import ActionSpec, require_compatible
 
@@ -17,6 +18,7 @@ FILE = "vla.yaml"  # beside the checkpoint
 OPTIONS = ("device", "dtype", "spec")
 DTYPES = ("stored", "bfloat16", "float32")
 STEPS = (1, -1)
+LONGEST = 4096  # words in an action
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class FastWords:
 
     def __post_init__(self):
         require_ids(self.first, self.step, 1)
-        require(self.end >= 0 and self.most >= 1, "end must be an id, and most at least 1")
+        require(self.end >= 0 and 1 <= self.most <= LONGEST, f"end must be an id, and most 1 to {LONGEST}")
+        require(not leads_out(self.folder), f"folder '{self.folder}' leads out of the checkpoint")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from scipy.fft import dct, idct
 from tokenizers import Tokenizer
 
 from vla_ros.errors import ActionError, CheckpointError
-from vla_ros.openvla.configuration import read_json
+from vla_ros.untrusted import read_json
 
 TOKENIZER, SETTINGS = "tokenizer.json", "processor_config.json"
 LARGEST = 10.0  # of a normalised value: quantiles lie at 1, and nothing that a robot did lies this far out

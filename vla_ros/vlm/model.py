@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, LogitsProcessorList
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
 from transformers.utils import logging
 
 from vla_ros.errors import CheckpointError
-from vla_ros.openvla.configuration import read_json
-from vla_ros.openvla.files import first_line, shards
+from vla_ros.untrusted import first_line, read_json, require_sides, require_words
+from vla_ros.vlm.opening import OWN, open_model
 
-NAMED = 3  # tensors that an error names
 logging.disable_progress_bar()  # a bar for every few megabytes would hide what matters
 
 
@@ -67,22 +65,15 @@ class VisionLanguageModel:
         if kind not in KNOWN:
             raise CheckpointError(f"checkpoint {folder} is of type '{kind}', which transformers has no model for that "
                                   f"reads images and says words; it has {', '.join(sorted(KNOWN))}")
-        shards(folder)
-        own = {"local_files_only": True, "trust_remote_code": False}
+        require_sides(folder, kind)
+        model = open_model(AutoModelForImageTextToText, AutoModelForImageTextToText.from_config, folder, dtype)
         try:
-            model, info = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype="auto" if dtype == "stored" else getattr(torch, dtype), use_safetensors=True,
-                output_loading_info=True, **own)
-            processor = AutoProcessor.from_pretrained(folder, **own)
-        except (SafetensorError, RuntimeError, TypeError, ValueError, OSError, KeyError, ImportError,
-                AttributeError) as error:
+            processor = AutoProcessor.from_pretrained(folder, **OWN)
+        except Exception as error:  # whatever a processor raises for files that are not its own
             raise CheckpointError(f"checkpoint {folder} cannot be opened: {first_line(error)}") from error
-        # transformers would fill gaps with random numbers and go on; here each gap is an error.
-        wrong = {name: sorted(map(str, info[name])) for name in ("missing_keys", "mismatched_keys") if info[name]}
-        if wrong:
-            raise CheckpointError(f"checkpoint {folder} does not fit its config.json: " + "; ".join(
-                f"{name.replace('_', ' ')} {keys[:NAMED]} ({len(keys)})" for name, keys in wrong.items()))
-        return cls(model.eval().requires_grad_(False).to(device), processor, kind)
+        require_words(processor.tokenizer.get_vocab(), model.get_input_embeddings().weight.shape[0],
+                      f"checkpoint {folder}")
+        return cls(model.to(device), processor, kind)
 
     @property
     def words(self) -> int:

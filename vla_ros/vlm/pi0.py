@@ -13,19 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import PI0ForConditionalGeneration
 
 from vla_ros.errors import CheckpointError
-from vla_ros.openvla.configuration import read_json
-from vla_ros.openvla.files import first_line, shards
+from vla_ros.untrusted import first_line, read_json, require_words
+from vla_ros.vlm.opening import open_model
 
 MODEL_TYPE = "pi0"
 TOKENIZER, PROCESSOR = "tokenizer.json", "processor_config.json"
 BEGIN = "<bos>"
 SMALL = 1e-8  # added to deviations, as the processor does
-NAMED = 3  # tensors that an error names
 
 
 @dataclass(frozen=True)
@@ -72,24 +70,15 @@ class Pi0:
         if missing:
             raise CheckpointError(f"checkpoint {folder} lacks {', '.join(missing)}")
         settings = read_json(folder / PROCESSOR)
-        shards(folder)
         try:
             words = Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as error:  # the library raises plain Exception
             raise CheckpointError(f"{folder / TOKENIZER} is no tokenizer: {first_line(error)}") from error
-        try:
-            model, info = PI0ForConditionalGeneration.from_pretrained(
-                folder, dtype="auto" if dtype == "stored" else getattr(torch, dtype), use_safetensors=True,
-                output_loading_info=True, local_files_only=True)
-        except (SafetensorError, RuntimeError, TypeError, ValueError, OSError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"checkpoint {folder} cannot be opened: {first_line(error)}") from error
-        wrong = {name: sorted(map(str, info[name])) for name in ("missing_keys", "mismatched_keys") if info[name]}
-        if wrong:
-            raise CheckpointError(f"checkpoint {folder} does not fit its config.json: " + "; ".join(
-                f"{name.replace('_', ' ')} {keys[:NAMED]} ({len(keys)})" for name, keys in wrong.items()))
+        model = open_model(PI0ForConditionalGeneration, PI0ForConditionalGeneration, folder, dtype)
+        require_words(words.get_vocab(), model.config.vlm_config.text_config.vocab_size, f"checkpoint {folder}")
         c = model.config
         scales = Scale.read(settings, "state", c.max_state_dim), Scale.read(settings, "actions", c.max_action_dim)
-        return cls(model.eval().requires_grad_(False).to(device), words, *scales)
+        return cls(model.to(device), words, *scales)
 
     @property
     def horizon(self) -> int:
