@@ -94,6 +94,19 @@ def test_nothing_said_is_refused(policy):
     assert policy.infer(seen(" ?")).refusal == "the instruction is empty"
 
 
+@pytest.mark.parametrize("word", ["<image>", "</s>"])
+def test_no_instruction_holds_words_of_the_models_own(policy, word):
+    chunk = policy.infer(seen(f"touch the {word} cube"))
+    assert chunk.refusal == f"the instruction holds {word!r}, which is no word for a person to say"
+
+
+@pytest.mark.parametrize("changes", [{"chat": False}, {"prompt": "<image> {instruction}"}])
+def test_a_prompt_without_one_word_for_each_image_is_an_error(copy, changes):
+    samples.described(copy, **changes)
+    with pytest.raises(ActionError, match="no prompt can be made of .* and 1 images: .*image"):
+        open_policy(str(copy), PANDA).infer(seen())
+
+
 def test_fast_words_become_a_chunk_or_an_error(tmp_path):
     action = dict(samples.DESCRIPTION["action"], horizon=8)
     samples.write_fast(tmp_path / "fast", 8, 4, count=256)
@@ -107,10 +120,29 @@ def test_fast_words_become_a_chunk_or_an_error(tmp_path):
         policy.infer(seen())
 
 
-@pytest.mark.parametrize("write", [samples.write_paligemma, samples.write_idefics3])
+@pytest.mark.parametrize("write", [samples.write_paligemma, samples.write_idefics3, samples.write_smolvlm])
 def test_other_models_of_transformers_act_as_well(write, tmp_path):
     chunk = open_policy(str(write(tmp_path)), PANDA).infer(seen())
     assert chunk.values.shape == (2, 4) and not chunk.refusal
+
+
+@pytest.mark.parametrize("kind", samples.QWEN)
+def test_qwen_acts_without_torchvision(kind, tmp_path):
+    """By what the bare model says without a cache, of its inputs written out."""
+    policy = open_policy(str(samples.write_qwen(tmp_path, kind)), PANDA)
+    model, processor = policy.model.model, policy.model.processor
+    images = processor.image_processor(images=[seen().images["front"]], return_tensors="pt")
+    assert images["image_grid_thw"].tolist() == [[1, 4, 4]]  # patches; four of them are one place
+    text = (f"USER: <|vision_start|>{4 * '<|image_pad|>'}<|vision_end|>\nWhat action should the robot take to {SAID}? "
+            "ASSISTANT:")
+    ids, said = processor.tokenizer(text, return_tensors="pt")["input_ids"], []
+    for _ in range(8):
+        with torch.no_grad():
+            logits = model(input_ids=ids, mm_token_type_ids=(ids == model.config.image_token_id).int(), **images,
+                           use_cache=False).logits[0, -1]
+        said.append(samples.FIRST + int(logits[samples.FIRST:samples.FIRST + samples.COUNT].argmax()))
+        ids = torch.cat([ids, torch.tensor([[said[-1]]])], 1)
+    assert policy.infer(seen()).tokens.ravel().tolist() == said
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

@@ -27,7 +27,15 @@ from transformers import (
     PI0Config,
     PI0ForConditionalGeneration,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SiglipImageProcessorPil,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
 )
 
 WORDS, FIRST, COUNT, END = 600, 300, 256, 2  # of the vocabulary; of the action words
@@ -44,14 +52,14 @@ DESCRIPTION = {
     "prompt": "What action should the robot take to {instruction}?", "bins": {"first": FIRST, "count": COUNT}}
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer(image: str = "<image>") -> PreTrainedTokenizerFast:
     made = Tokenizer(models.BPE())
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
-    special = ["<s>", "<image>", "</s>"]
+    special = ["<s>", image, "</s>"]
     made.train_from_iterator(["What action should the robot take to touch the red cube?"], trainers.BpeTrainer(
         vocab_size=FIRST, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     fast = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="</s>",
-                                   extra_special_tokens={"image_token": "<image>"})
+                                   extra_special_tokens={"image_token": image})
     fast.chat_template = ("{% for m in messages %}USER: {% for c in m['content'] %}"
                           "{% if c['type'] == 'image' %}<image>\n{% else %}{{ c['text'] }}{% endif %}"
                           "{% endfor %}{% endfor %} ASSISTANT:")
@@ -106,6 +114,57 @@ def write_idefics3(folder: Path) -> Path:
     longest = {"longest_edge": SIZE}
     image = Idefics3ImageProcessorPil(size=longest, max_image_size=longest, do_image_splitting=False)
     Idefics3Processor(image, words, image_seq_len=1, chat_template=words.chat_template).save_pretrained(folder)
+    return described(folder, least=0.0)
+
+
+def write_smolvlm(folder: Path) -> Path:
+    """SmolVLM 2, whose processor reads videos too, in the layout of the published ones."""
+    words = tokenizer()
+    words.add_tokens(["<fake_token_around_image>", "<end_of_utterance>", "<global-img>"], special_tokens=True)
+    SmolVLMForConditionalGeneration(SmolVLMConfig(
+        vision_config=VISION, text_config=dict(TEXT, model_type="llama"), scale_factor=2, image_token_id=1,
+        pad_token_id=2)).save_pretrained(folder)
+    longest = {"longest_edge": SIZE}
+    return published(folder, words, {
+        "image_processor_type": "SmolVLMImageProcessor", "processor_class": "SmolVLMProcessor", "size": longest,
+        "max_image_size": longest, "do_image_splitting": False}, image_seq_len=1, processor_class="SmolVLMProcessor")
+
+
+QWEN = {"qwen2_vl": (Qwen2VLConfig, Qwen2VLForConditionalGeneration, "Qwen2VL"),
+        "qwen2_5_vl": (Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, "Qwen2VL"),
+        "qwen3_vl": (Qwen3VLConfig, Qwen3VLForConditionalGeneration, "Qwen2VLFast")}
+
+
+def write_qwen(folder: Path, kind: str) -> Path:
+    """Its processor reads videos too; in the layout of the published ones."""
+    config, model, image = QWEN[kind]
+    words = tokenizer("<|image_pad|>")
+    special = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
+    words.add_tokens(special, special_tokens=True)
+    words.chat_template = words.chat_template.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>")
+    picture, video, start, end = words.convert_tokens_to_ids(special)
+    vision = {"depth": 2, "num_heads": 2, "patch_size": PATCH}
+    vision |= {"embed_dim": 16, "hidden_size": 24, "mlp_ratio": 2} if kind == "qwen2_vl" else {
+        "hidden_size": 16, "intermediate_size": 24, "out_hidden_size": 24}
+    vision |= {"num_position_embeddings": 16, "deepstack_visual_indexes": [0]} if kind == "qwen3_vl" else {}
+    rope = {"rope_type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0}
+    torch.manual_seed(0)
+    model(config(
+        vision_config=vision, text_config=dict(TEXT, head_dim=12, rope_parameters=rope), image_token_id=picture,
+        video_token_id=video, vision_start_token_id=start, vision_end_token_id=end)).save_pretrained(folder)
+    return published(folder, words, {
+        "image_processor_type": f"{image[:7]}ImageProcessor{image[7:]}", "patch_size": PATCH, "merge_size": 2,
+        "temporal_patch_size": 2, "min_pixels": 4 * PATCH**2, "max_pixels": 64 * PATCH**2})
+
+
+def published(folder: Path, words: PreTrainedTokenizerFast, images: dict, **processor) -> Path:
+    """Files of a processor as older checkpoints have them: images, words and the chat in a file each."""
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": words.chat_template}))
+    words.chat_template = None
+    words.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+    if processor:
+        (folder / "processor_config.json").write_text(json.dumps(processor))
     return described(folder, least=0.0)
 
 

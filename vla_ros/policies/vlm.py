@@ -74,6 +74,9 @@ class VlmPolicy:
         begin, d = time.perf_counter(), self.description
         if not any(c.isalnum() for c in observation.instruction):
             return self._refuse(observation, "the instruction is empty")
+        special = next((word for word in self.model.special if word in observation.instruction), None)
+        if special:
+            return self._refuse(observation, f"the instruction holds {special!r}, which is no word for a person to say")
         images = [require_image(observation, name) for name in d.images]
         inputs = self.model.read(d.prompt.format(instruction=observation.instruction), images, d.chat)
         read = time.perf_counter()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, LogitsProcessorList
+from transformers import AutoModelForImageTextToText, GenerationConfig, LogitsProcessorList
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
 from transformers.utils import logging
 
-from vla_ros.errors import CheckpointError
+from vla_ros.errors import ActionError, CheckpointError
 from vla_ros.untrusted import first_line, read_json, require_sides, require_words
-from vla_ros.vlm.opening import OWN, open_model
+from vla_ros.vlm.opening import open_model
+from vla_ros.vlm.processing import open_processor
 
 logging.disable_progress_bar()  # a bar for every few megabytes would hide what matters
 
@@ -68,7 +70,7 @@ class VisionLanguageModel:
         require_sides(folder, kind)
         model = open_model(AutoModelForImageTextToText, AutoModelForImageTextToText.from_config, folder, dtype)
         try:
-            processor = AutoProcessor.from_pretrained(folder, **OWN)
+            processor = open_processor(folder, model.config)
         except Exception as error:  # whatever a processor raises for files that are not its own
             raise CheckpointError(f"checkpoint {folder} cannot be opened: {first_line(error)}") from error
         require_words(processor.tokenizer.get_vocab(), model.get_input_embeddings().weight.shape[0],
@@ -80,17 +82,29 @@ class VisionLanguageModel:
         """How many words the model can say."""
         return self.model.get_output_embeddings().weight.shape[0]
 
+    @cached_property
+    def special(self) -> tuple[str, ...]:
+        """Words that stand for images, turns of a talk and the like, and are no person's to say."""
+        return tuple(word.content for word in self.processor.tokenizer.added_tokens_decoder.values() if word.special)
+
     def word(self, token: int) -> str:
         return self.processor.tokenizer.convert_ids_to_tokens(token) or f"word {token}"
 
     def read(self, text: str, images: Sequence[np.ndarray], chat: bool):
-        """What the model reads of a prompt and of images uint8 (H, W, 3): tensors by name."""
+        """What the model reads of a prompt and of images uint8 (H, W, 3): tensors by name.
+
+        Raises ActionError where the processor cannot make it, as of a prompt that lacks the word for an image.
+        """
         pictures = [Image.fromarray(image) for image in images]
-        if chat:
-            content = [*({"type": "image"} for _ in pictures), {"type": "text", "text": text}]
-            text = self.processor.apply_chat_template([{"role": "user", "content": content}],
-                                                      add_generation_prompt=True)
-        made = self.processor(text=text, images=pictures, return_tensors="pt")
+        try:
+            if chat:
+                content = [*({"type": "image"} for _ in pictures), {"type": "text", "text": text}]
+                text = self.processor.apply_chat_template([{"role": "user", "content": content}],
+                                                          add_generation_prompt=True)
+            made = self.processor(text=text, images=pictures, return_tensors="pt")
+        except ValueError as error:
+            raise ActionError("prompt", f"no prompt can be made of {text!r} and {len(pictures)} images: "
+                                        f"{first_line(error)}") from error
         return made.to(self.model.device, self.model.dtype)
 
     @torch.inference_mode()
