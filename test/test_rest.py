@@ -285,7 +285,7 @@ def test_an_observation_that_lacks_something_is_not_sent(tmp_path):
         assert not made.asked
 
 
-@pytest.mark.parametrize("name", ["openvla.yaml", "libero.yaml"])
+@pytest.mark.parametrize("name", ["openvla.yaml", "libero.yaml", "gr00t.yaml"])
 def test_the_examples_of_the_documentation_can_be_read(tmp_path, name):
     said = yaml.safe_load(EXAMPLES[name])["action"]
     robot = replace(SEVEN, action=replace(SEVEN.action, period=said["period"]))

@@ -68,6 +68,8 @@ KINDS = (
     Kind("ws://HOST:PORT", "a policy elsewhere, behind `vla serve`", "the server", REMOTE, "remote", "docs/remote.md"),
     Kind("ws://HOST:PORT?spec=FILE", "openpi's server", "the file", REMOTE, "remote", "docs/remote.md"),
     Kind("http://HOST:PORT/act?spec=FILE", "OpenVLA's server", "the file", REMOTE, "remote", "docs/remote.md"),
+    Kind("gr00t://HOST:PORT?spec=FILE", "Isaac GR00T's server", "the file", ("zmq", "aiohttp", "msgpack"), "remote",
+         "docs/remote.md"),
     Kind("replay:FILE.npz", "actions as they were recorded", "the robot's profile"),
     Kind("hold", "stays where it is", "the robot's profile"),
 )

@@ -1,6 +1,6 @@
-"""Where a remote policy is: ws://HOST:PORT or http://HOST:PORT/act, options behind a question mark. No heavy imports.
+"""Where a remote policy is: ws://HOST:PORT, http://HOST:PORT/act or gr00t://HOST:PORT, options behind a question mark.
 
-wss:// and https:// are the same with TLS.
+wss:// and https:// are the same with TLS. No heavy imports.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.naming import is_archive
 
-SCHEMES = ("ws", "wss", "http", "https")
+SCHEMES = ("ws", "wss", "http", "https", "gr00t")
+GR00T_PORT = 5555
 DEADLINE = 2.0  # [s] of a call, where the address says nothing
 OPTIONS = ("deadline", "spec")
 TOKEN = "VLA_TOKEN"  # environment: what a server asks of its clients; not in the address, which is logged
@@ -36,6 +37,11 @@ class Address:
     def rest(self) -> bool:
         """Speaks OpenVLA's REST, not openpi's websockets."""
         return self.url.startswith("http")
+
+    @property
+    def gr00t(self) -> bool:
+        """Speaks GR00T's ZeroMQ."""
+        return self.url.startswith("gr00t:")
 
     def headers(self) -> dict[str, str]:
         kind = "Bearer" if self.rest else "Api-Key"
@@ -62,6 +68,11 @@ def read_address(source: str) -> Address:
     for name in options:
         if name not in OPTIONS:
             raise UnknownNameError(f"option of {parts.scheme}://", name, OPTIONS)
+    if parts.scheme == "gr00t":
+        if parts.path.strip("/"):
+            raise ConfigError(f"'{source}' has a path, and a server of GR00T has none: for example gr00t://gpu-box:5555")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        parts = parts._replace(netloc=f"{host}:{port or GR00T_PORT}", path="")
     url = parts._replace(query="", fragment="").geturl()
     return Address(url, seconds(options.get("deadline", str(DEADLINE))), os.environ.get(TOKEN, ""),
                    options.get("spec", ""))

@@ -28,10 +28,10 @@ class Link:
     def __init__(self, place: str, deadline: float, now: Callable[[], float] = time.monotonic):
         self.place, self.deadline, self._now = place, deadline, now
         self._delay, self._next, self._why = 0.0, 0.0, ""
-        self._loop = asyncio.new_event_loop()
-        self._sessions: list[aiohttp.ClientSession] = []
+        self._loop, self._session = asyncio.new_event_loop(), None
+        self._kept: list[Any] = []
         threading.Thread(target=self._loop.run_forever, name=f"link to {place}", daemon=True).start()
-        self.close = weakref.finalize(self, stop, self._loop, self._sessions)
+        self.close = weakref.finalize(self, stop, self._loop, self._kept)
 
     def call(self, make: Callable[[], Coroutine]) -> Any:
         """What make() returns, on the link's thread. Raises RemoteError when it fails, and at once while waiting."""
@@ -50,10 +50,15 @@ class Link:
     @property
     def session(self) -> aiohttp.ClientSession:
         """For what runs on the link's thread."""
-        if not self._sessions:
+        if self._session is None:
             trusted = ssl.create_default_context()  # made now: SSL_CERT_FILE is read then
-            self._sessions.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted)))
-        return self._sessions[0]
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted))
+            self.keep(self._session)
+        return self._session
+
+    def keep(self, thing: Any) -> None:
+        """Its close() is awaited when the link ends, on the link's thread."""
+        self._kept.append(thing)
 
     def _failed(self, why: str) -> RemoteError:
         self._delay = min(2 * self._delay, LONGEST) or FIRST
@@ -85,10 +90,10 @@ def refusal(status: int, words: str) -> str:
     return " ".join(f"it answers {status} {words}".split()) + token
 
 
-def stop(loop: asyncio.AbstractEventLoop, sessions: list[aiohttp.ClientSession]) -> None:
+def stop(loop: asyncio.AbstractEventLoop, kept: list[Any]) -> None:
     """Ends a loop and its thread; the connections are closed first."""
     async def end() -> None:
-        for session in sessions:
-            await session.close()
+        for thing in kept:
+            await thing.close()
         loop.stop()
     asyncio.run_coroutine_threadsafe(end(), loop)

@@ -8,12 +8,19 @@ from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import Address, read_address
 from vla_ros.remote.described import Described
 
+GR00T = "policies at gr00t:// need pyzmq and msgpack: pip install 'vla_ros[remote]'"
 INSTALL = "remote policies need aiohttp and msgpack: pip install 'vla_ros[remote]'"
 
 
 def open_remote(source: str, profile: RobotProfile) -> Policy:
     """Asks the server first what it is. Raises UnknownNameError, ConfigError, RemoteError or ActionError."""
     address = read_address(source)
+    if address.gr00t:
+        try:
+            from vla_ros.remote.gr00t import Gr00tPolicy
+        except ImportError as error:
+            raise ConfigError(f"{GR00T} ({error})") from error
+        return Gr00tPolicy(address, profile)
     if not address.rest:
         return websocket(address, profile)
     try:
