@@ -3,7 +3,8 @@
     .venv/bin/python bench/serving.py --robot panda --clients 8 --requests 20
 
 The server is a process of its own; the robots are threads here, each with a scene of its own, and ask again as soon as
-they are answered. Then, without a server: what an image costs the model alone, and as one of as many at once.
+they are answered. One robot alone, then all, which are inferred for in turn (--batch 1) or at once (--batch 8). Then,
+without a server: what an image costs the model alone, and as one of as many at once.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from vla_ros.errors import SimulationError, VlaError
 
 WARM_UP = 3  # requests of each robot that do not count, images that do not
 DEADLINE = 120  # [s] of a request
+BATCH = 8
 
 
 @contextmanager
-def server(robot: str, clients: int) -> Iterator[str]:
+def server(robot: str, clients: int, batch: int) -> Iterator[str]:
     """Its address, while it runs."""
     command = [sys.executable, "-m", "vla_ros.cli", "serve", "--policy", "native", "--robot", robot, "--port", "0",
-               "--clients", str(clients)]
+               "--clients", str(clients), "--batch", str(batch)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         address = re.search(r"ws://\S+", process.stdout.readline())
@@ -121,20 +123,25 @@ def main() -> int:
     try:
         profile = load_profile(args.robot)
         seen = scenes(profile, args.clients)
-        with server(args.robot, args.clients + 1) as address:
-            served = {str(count): asked(address, profile, seen[:count], args.requests)
-                      for count in dict.fromkeys((1, args.clients))}
+        served = {}
+        with server(args.robot, args.clients + 1, 1) as turns, server(args.robot, args.clients + 1, BATCH) as at_a_time:
+            for name, address, count in (("alone", turns, 1), ("in turn", turns, args.clients),
+                                         ("at once", at_a_time, args.clients)):
+                served[name] = {"robots": count, **asked(address, profile, seen[:count], args.requests)}
         image = at_once(profile, seen, args.requests)
     except VlaError as error:
         print(f"bench/serving: {error}", file=sys.stderr)
         return error.exit_code
-    for count, found in served.items():
-        print(f"{count} robots: {found['requests_per_second']:.1f} requests/s, p50 {1e3 * found['p50']:.0f} ms, "
+    for name, found in served.items():
+        print(f"{found['robots']} robots {name}: {found['requests_per_second']:.1f} requests/s, p50 {1e3 * found['p50']:.0f} ms, "
               f"p95 {1e3 * found['p95']:.0f} ms")
     gain = image["alone"] / image["together"]
+    batching = served["at once"]["requests_per_second"] / served["in turn"]["requests_per_second"]
+    print(f"at once: {batching:.2f} times as many answers as in turn")
     print(f"the model, an image: {1e3 * image['alone']:.1f} ms alone, {1e3 * image['together']:.1f} ms as one of "
           f"{args.clients} at once: {gain:.2f} times as many")
-    print(json.dumps({"bench": "serving", "robot": args.robot, "clients": served, "image": image, "gain": gain}))
+    print(json.dumps({"bench": "serving", "robot": args.robot, "served": served, "batching": batching, "image": image,
+                      "gain": gain}))
     return 0
 
 

@@ -39,8 +39,8 @@ def configs(**changes) -> dict:
 
 def actions(hand=0.01, gripper=1.0) -> list:
     """What get_action returns: actions and info."""
-    return [{"hand": npy(np.full((1, 2, 6), hand, np.float32)), "gripper": npy(np.full((1, 2, 1), gripper, np.float32))},
-            {}]
+    of = {"hand": np.full((1, 2, 6), hand, np.float32), "gripper": np.full((1, 2, 1), gripper, np.float32)}
+    return [{key: npy(values) for key, values in of.items()}, {}]
 
 
 class Server:

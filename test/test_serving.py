@@ -250,7 +250,7 @@ def test_times_that_are_none_are_left_out():
 
 
 @pytest.mark.parametrize("source, error, words", [
-    ("ftp://gpu-box:8000", UnknownNameError, "available: http, https, ws, wss"),
+    ("ftp://gpu-box:8000", UnknownNameError, "available: gr00t, http, https, ws, wss"),
     ("ws://", ConfigError, "must name a host"), ("ws://gpu:99999", ConfigError, "no address"),
     ("ws://me:secret@gpu:8000", ConfigError, "no user"), ("ws://gpu:8000?dedline=3", UnknownNameError, "deadline"),
     ("ws://gpu:8000?deadline=0", ConfigError, "seconds"), ("ws://gpu:8000?deadline=nan", ConfigError, "seconds")])

@@ -1,15 +1,16 @@
 """The Policy protocol: one verb. Chunking, timing and recording wrap a policy and are policies.
 
-Answerer is a second verb, which a policy may have: it tells what it sees.
+Answerer and Together are others, which a policy may have: it tells what it sees, or infers for several at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from vla_ros.errors import ConfigError
+from vla_ros.errors import ConfigError, ObservationError
 from vla_ros.spec import ActionSpec
 from vla_ros.types import ActionChunk, Answer, Observation
 
@@ -48,6 +49,17 @@ class Answerer(Protocol):
 
         Raises ObservationError for an image that it cannot read.
         """
+        ...
+
+
+@runtime_checkable
+class Together(Protocol):
+    """Infers for several episodes in one pass."""
+
+    def infer_together(self, episodes: Sequence[Policy],
+                       observations: Sequence[Observation]) -> list[ActionChunk | ObservationError]:
+        """episodes: shallow copies of this policy, each of them once. What each would infer, up to rounding, or the
+        ObservationError that it would raise."""
         ...
 
 

@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                             f"environment's {TOKEN} is what clients must know")
     add("--port", type=at_least(0), default=8000, help="0 takes a free one (default 8000)")
     add("--clients", type=at_least(1), default=32, help="robots at a time, at most (default 32)")
+    add("--batch", type=at_least(1), default=8, help="of the robots that wait, so many at most are inferred for "
+                                                     "at once, where the policy can (default 8)")
     add("--certificate", default="", metavar="PEM", help="for TLS, with --key; clients then say wss://")
     add("--key", default="", metavar="PEM", help="of the certificate")
     add("--plain", action="store_true", help="the network is trusted: beyond this machine without TLS")
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(args.robot)
     policy = open_policy(args.policy, profile)
     said = metadata(policy, profile, named(args.policy, profile.name))
-    asyncio.run(serve(Server(Engine(policy, profile), said, door), policy.name))
+    asyncio.run(serve(Server(Engine(policy, profile, args.batch), said, door), policy.name))
     return 0
 
 

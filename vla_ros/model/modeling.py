@@ -15,7 +15,7 @@ where the question made the model look (glimpses).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,10 @@ class Sight:
     verdict: Tensor
     intent: Tensor
     patches: Tensor
+
+    def row(self, index: int) -> Sight:
+        """Of one image, which stays a batch of one."""
+        return Sight(*(getattr(self, part.name)[index:index + 1] for part in fields(self)))
 
 
 class VlaModel(PreTrainedModel):

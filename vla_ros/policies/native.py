@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,37 +58,70 @@ class NativePolicy:
         self._agreed, self._gaze = "", Gaze(self.model.config.grid)
 
     def infer(self, observation: Observation) -> ActionChunk:
+        made, = self.infer_together([self], [observation])
+        if isinstance(made, ObservationError):
+            raise made
+        return made
+
+    def infer_together(self, episodes: Sequence[NativePolicy],
+                       observations: Sequence[Observation]) -> list[ActionChunk | ObservationError]:
+        """See policy.Together. Timings are those of all at once, for that is what each waits."""
         timings, begin = {}, time.perf_counter()
 
         def lap(stage: str) -> None:
             nonlocal begin
             timings[stage], begin = time.perf_counter() - begin, time.perf_counter()
 
-        ids, reason = self._read(observation.instruction)
-        if reason:
-            return self._refuse(observation, reason, 1.0, timings)
-        text = torch.tensor([[ids]])
-        pixels = self._pixels(observation.images.get(self.cameras[0]))
-        body = self.proprio.normalise(proprioception(observation, self.profile.kind))
+        read = [self._inputs(observation) for observation in observations]
+        made: list[ActionChunk | ObservationError | None] = [
+            self._refuse(seen, one, 1.0, timings) if isinstance(one, str) else
+            one if isinstance(one, ObservationError) else None for one, seen in zip(read, observations, strict=True)]
+        rows = [i for i, one in enumerate(made) if one is None]
+        if not rows:
+            return made
+        texts, pixels, bodies = (torch.stack(part) for part in zip(*(read[i] for i in rows), strict=True))
         lap("preprocess")
         with torch.inference_mode():
-            sight, _ = self.model.see(pixels, text)
-            if self._agreed != observation.instruction:
-                self.reset()
-            place, point, looks = self._looks(sight, bool(self._agreed))
+            sight, _ = self.model.see(pixels, texts[:, None])
+            looked = [episodes[i]._look(sight.row(row), observations[i].instruction) for row, i in enumerate(rows)]
             lap("look")
-            reason, confidence = self._judge(sight, place, looks, observation.instruction)
-            if reason:
-                return self._refuse(observation, reason, confidence, timings)
-            tokens = self.model.look.tokens(point, place).reshape(1, -1)
-            logits = self.model.act(sight.intent[0], tokens, torch.tensor(body, dtype=torch.float32)[None])[0]
+            for (reason, confidence, _, _), i in zip(looked, rows, strict=True):
+                made[i] = self._refuse(observations[i], reason, confidence, timings) if reason else None
+            acting = [row for row, i in enumerate(rows) if made[i] is None]
+            if acting:
+                tokens = torch.cat([looked[row][2] for row in acting])
+                logits = self.model.act(sight.intent[acting, 0], tokens, bodies[acting])
         lap("act")
-        bins = logits.argmax(-1).numpy().reshape(self.spec.horizon, self.spec.dim)
-        values = self.actions.unnormalise(self.bins.decode(bins))
+        for at, row in enumerate(acting):
+            _, confidence, _, looks = looked[row]
+            bins = logits[at].argmax(-1).numpy().reshape(self.spec.horizon, self.spec.dim)
+            values = self.actions.unnormalise(self.bins.decode(bins))
+            made[rows[row]] = ActionChunk(
+                values, self.spec, observations[rows[row]].stamp, tokens=bins + vocab.ACTIONS, confidence=confidence,
+                text=said(looks, self.cameras[0]), timings=timings,
+                looks=tuple(look for look in looks if look is not None))
         lap("decode")
-        return ActionChunk(values, self.spec, observation.stamp, tokens=bins + vocab.ACTIONS, confidence=confidence,
-                           text=said(looks, self.cameras[0]), timings=timings,
-                           looks=tuple(look for look in looks if look is not None))
+        return made
+
+    def _inputs(self, observation: Observation) -> tuple[torch.Tensor, ...] | str | ObservationError:
+        """Token ids (L,), pixels (3, H, W), proprioception (P,); or why there is nothing to be read, or not."""
+        ids, reason = self._read(observation.instruction)
+        if reason:
+            return reason
+        try:
+            pixels = self._pixels(observation.images.get(self.cameras[0]))[0]
+            body = self.proprio.normalise(proprioception(observation, self.profile.kind))
+        except ObservationError as error:
+            return error
+        return torch.tensor(ids), pixels, torch.tensor(body, dtype=torch.float32)
+
+    def _look(self, sight: Sight, instruction: str) -> tuple[str, float, torch.Tensor, list[Look | None]]:
+        """Why not, or the empty string; how sure it is; look tokens (1, 6); and where what is named is."""
+        if self._agreed != instruction:
+            self.reset()
+        place, point, looks = self._looks(sight, bool(self._agreed))
+        reason, confidence = self._judge(sight, place, looks, instruction)
+        return reason, confidence, self.model.look.tokens(point, place).reshape(1, -1), looks
 
     def ask(self, image: np.ndarray, question: str) -> Answer:
         """Answers a question about a camera image, uint8 (H, W, 3) RGB. Raises ObservationError for another size."""

@@ -70,7 +70,7 @@ def read_address(source: str) -> Address:
             raise UnknownNameError(f"option of {parts.scheme}://", name, OPTIONS)
     if parts.scheme == "gr00t":
         if parts.path.strip("/"):
-            raise ConfigError(f"'{source}' has a path, and a server of GR00T has none: for example gr00t://gpu-box:5555")
+            raise ConfigError(f"'{source}' has a path, and GR00T's server has none: for example gr00t://gpu-box:5555")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         parts = parts._replace(netloc=f"{host}:{port or GR00T_PORT}", path="")
     url = parts._replace(query="", fragment="").geturl()

@@ -102,11 +102,10 @@ class Gr00tPolicy:
         keys = self.modalities["action"].keys
         if not isinstance(actions, Mapping) or set(actions) != set(keys):
             raise RemoteError(f"it answers no actions {', '.join(keys)}")
-        parts = [np.asarray(actions[key]) for key in keys]
-        if any(part.ndim != 3 or part.shape[:2] != (1, self.modalities["action"].moments) or part.dtype.kind not in "fiu"
-               for part in parts):
-            raise RemoteError(f"actions of shape {', '.join(str(part.shape) for part in parts)}; they must be numbers of "
-                              f"one batch and {self.modalities['action'].moments} steps")
+        parts, steps = [np.asarray(actions[key]) for key in keys], self.modalities["action"].moments
+        if any(part.ndim != 3 or part.shape[:2] != (1, steps) or part.dtype.kind not in "fiu" for part in parts):
+            raise RemoteError(f"actions of shape {', '.join(str(part.shape) for part in parts)}; they must be numbers "
+                              f"of one batch and {steps} steps")
         return np.concatenate([part[0].astype(np.float64) for part in parts], 1)
 
     # --- on the link's thread ------------------------------------------------------------------------------------
@@ -172,8 +171,8 @@ def modalities(said: Any, place: str) -> dict[str, Modality]:
             content = next((content[name] for name in MADE if name in content), None)
         keys, moments = (content.get(name) if isinstance(content, Mapping) else None
                          for name in ("modality_keys", "delta_indices"))
-        if not isinstance(keys, list) or not isinstance(moments, list) or not all(isinstance(k, str) for k in keys):
-            raise RemoteError(f"{place} does not say what its {kind} is: 'get_modality_config' has no modality_keys and "
-                              "delta_indices for it")
+        if not all(isinstance(one, list) for one in (keys, moments)) or not all(isinstance(key, str) for key in keys):
+            raise RemoteError(f"{place} does not say what its {kind} is: 'get_modality_config' has no modality_keys "
+                              "and delta_indices for it")
         out[kind] = Modality(tuple(keys), len(moments))
     return out
