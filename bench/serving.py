@@ -133,7 +133,8 @@ def main() -> int:
         print(f"bench/serving: {error}", file=sys.stderr)
         return error.exit_code
     for name, found in served.items():
-        print(f"{found['robots']} robots {name}: {found['requests_per_second']:.1f} requests/s, p50 {1e3 * found['p50']:.0f} ms, "
+        print(f"{found['robots']} robots {name}: {found['requests_per_second']:.1f} requests/s, "
+              f"p50 {1e3 * found['p50']:.0f} ms, "
               f"p95 {1e3 * found['p95']:.0f} ms")
     gain = image["alone"] / image["together"]
     batching = served["at once"]["requests_per_second"] / served["in turn"]["requests_per_second"]

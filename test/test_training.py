@@ -177,6 +177,20 @@ def test_another_seed_is_another_model(make_run):
     assert not torch.equal(same["look.other_keys"], different["look.other_keys"])
 
 
+def test_a_stage_can_keep_a_share_of_the_weights_before_it(make_run, frames, monkeypatch):
+    """Also where it was killed, and where it was done already."""
+    run, settings = make_run(), SETTINGS["act"] | {"kept": 0.25}
+    before, after = run._model().state_dict(), trained(run, frames, monkeypatch)
+    assert any(not torch.equal(before[name], after[name]) for name in after)
+    for measured in (False, True):
+        if measured:
+            (run.folder / "act/measures.json").write_text("{}")
+        model = run._model()
+        run._stage(model, "act", settings, [frames])
+        assert all(torch.allclose(value, 0.25 * before[name] + 0.75 * after[name], atol=1e-7)
+                   for name, value in model.state_dict().items())
+
+
 def test_a_run_begins_with_the_weights_and_words_of_its_base(make_run, tmp_path, demonstrations, monkeypatch):
     base = make_run("base")
     base.train("motor")
@@ -275,10 +289,12 @@ def test_stages_and_settings_are_read_strictly(tmp_path, make_run):
         load_settings(str(tmp_path / "nowhere.yaml"))
 
 
-@pytest.mark.parametrize("name", ["default", "husky"])
+@pytest.mark.parametrize("name", ["default", "further", "gpu", "husky"])
 def test_shipped_settings_are_whole(name):
     settings = load_settings(name)
     for stage in STAGES:
+        if not settings[stage].get("steps", 1):
+            continue
         needed = {"practice"} if stage == "motor" else {"images", "instructions", "questions"}
         needed = needed | {"learning_rate"} if settings[stage]["steps"] else set()
         assert needed <= set(settings[stage]), stage

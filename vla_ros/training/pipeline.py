@@ -67,6 +67,15 @@ def together(*sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([frames[name] for frames in sets]) for name in recording.FIELDS}
 
 
+@torch.no_grad()
+def blend(model: VlaModel, before: dict[str, torch.Tensor], kept: float) -> None:
+    """Weights become `kept` times what they were before, and for the rest what they are."""
+    now = model.state_dict()
+    for key, value in before.items():
+        if value.is_floating_point():
+            now[key].copy_(kept * value + (1 - kept) * now[key])
+
+
 @dataclass
 class Run:
     """One training run: its settings and where it writes. base: a checkpoint whose weights and words it begins with."""
@@ -172,10 +181,22 @@ class Run:
                         Asker(self.profile.name, focus=focus), config.answer_length)
 
     def _stage(self, model: VlaModel, name: str, settings: dict, sources: list) -> None:
-        """sources: sets of frames, drawn from equally often. settings.questions: share of the batches."""
+        """sources: sets of frames, drawn from equally often. settings.questions: share of the batches.
+
+        settings.kept: share of the weights before the stage in those after it. What a stage adds with small batches it
+        takes away elsewhere; between the two both are good (Wortsman et al. 2022, arXiv:2109.01903).
+        """
+        kept = settings.get("kept", 0.0)
+        before = {key: value.clone() for key, value in model.state_dict().items()} if kept else {}
         if (self.folder / name / "measures.json").exists():
             model.load_state_dict(VlaModel.from_pretrained(self.folder / name).state_dict())
-            return
+        else:
+            self._train(model, name, settings, sources)
+        blend(model, before, kept)
+        if self.accelerator.is_main_process and not (self.folder / name / "measures.json").exists():
+            self._measure(model, name)
+
+    def _train(self, model: VlaModel, name: str, settings: dict, sources: list) -> None:
         c, acting = model.config, name not in ("motor", "look", "align")
         proprio = QuantileNormaliser(c.proprio_low, c.proprio_high)
         actions = QuantileNormaliser(c.action_low, c.action_high)
@@ -194,8 +215,6 @@ class Run:
 
         train_stage(Objective(model, acting), name, settings, self.seed, self.folder,
                     None if name == "motor" else pictures, practice and practice.batch, self.accelerator, self.jobs)
-        if self.accelerator.is_main_process:
-            self._measure(model, name)
 
     def _measure(self, model: VlaModel, name: str) -> None:
         """On scenes of their own, which nothing is trained on."""
