@@ -26,6 +26,7 @@ from vla_ros.paths import shipped_checkpoint
 from vla_ros.profile import Camera
 
 NAN, INF = float("nan"), float("inf")
+GAP = json.loads((shipped_checkpoint("panda") / "config.json").read_text())["proprio_high"][3]  # [m] of the fingers
 
 
 def only(findings, level: str, *words: str) -> list[Finding]:
@@ -132,7 +133,7 @@ def test_statistics_of_actions(spoilt, changes, level, words):
     ({"proprio_high": None}, ["lacks proprio_high"]),
     ({"proprio_low": [0.25, -0.2, 0.02]}, ["3 numbers"]),
     ({"proprio_low": [0.25, -0.2, NAN, 0.0]}, ["z", "nan"]),
-    ({"proprio_low": [0.25, -0.2, 0.0, 0.0800035]}, ["gap", "all but reaches"]),
+    ({"proprio_low": [0.25, -0.2, 0.0, GAP - 1e-7]}, ["gap", "all but reaches"]),
     ({"proprio_low": [0.9, -0.2, 0.0, 0.0]}, ["x", "not below"])])
 def test_statistics_of_proprioception(spoilt, changes, words):
     only(checkpoint.proprioception_statistics(spoilt(**changes)), ERROR, *words)

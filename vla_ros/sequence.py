@@ -71,10 +71,10 @@ def any_of(words) -> str:
 
 @cache
 def thing() -> re.Pattern:
-    """A noun for an object, or 'one'."""
+    """A noun for an object, or 'one'. Not the 'can' of 'can you'."""
     known = synonyms()
     nouns = [word for table in (known.shapes, known.containers) for words in table.values() for word in words]
-    return re.compile(rf"\b(?:{any_of([*nouns, 'object', 'thing', 'one'])})\b", re.IGNORECASE)
+    return re.compile(rf"\b(?!can your?\b)(?:{any_of([*nouns, 'object', 'thing', 'one'])})\b", re.IGNORECASE)
 
 
 @cache
