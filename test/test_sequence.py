@@ -26,7 +26,8 @@ TWO = {
 WHOLE = ["touch the red cube", "", "then", "then touch the red cube", "touch the red cube, then",
          "next, touch the red cube", "grip the red cube, then put it in the tray", "grip on the red cube, then up",
          "first the cube, then it",
-         "can your claw push? then push the red cube to the left", "sing a song, then the blue one", "touch the red cube, then sing a song",
+         "can your claw push? then push the red cube to the left",
+         "sing a song, then the blue one", "touch the red cube, then sing a song",
          "put the red cube on the blue cube, then the green one", "touch the ball left of the cone, then the cube"]
 
 
