@@ -74,7 +74,7 @@ def main() -> int:
             failures.append(f"{number}: {error}")
             continue
         seconds.append(ready)
-        left += processes + files
+        left += [f"{number}: {name}" for name in (*processes, *files)]
         pages.append(memory())
     part = max(1, len(pages) // 10)  # the first times load what the later ones share
     grown = statistics.median(pages[-part:]) / statistics.median(pages[part:2 * part] or pages) - 1 if pages else 0.0
