@@ -12,8 +12,7 @@ import msgpack
 import numpy as np
 from numpy.lib import format as npy
 
-from vla_ros.errors import RemoteError
-from vla_ros.remote.packing import MOST_ITEMS, array
+from vla_ros.remote import packing
 
 ARRAY, FILE = "__ndarray_class__", "as_npy"
 HEADER = 1 << 10  # bytes of an array's, at most: a shape and a dtype
@@ -26,11 +25,7 @@ def pack(message: Any) -> bytes:
 
 def unpack(data: bytes) -> Any:
     """What was packed; its arrays are read-only. Raises RemoteError for what is not whole and plain."""
-    try:
-        return msgpack.unpackb(data, object_hook=_unpacked, max_array_len=MOST_ITEMS, max_map_len=MOST_ITEMS,
-                               max_ext_len=0)
-    except (msgpack.UnpackException, ValueError, TypeError, KeyError, OverflowError) as error:
-        raise RemoteError(f"not a message of msgpack and numpy: {' '.join(str(error).split())[:120]}") from error
+    return packing.unpack(data, _unpacked)
 
 
 def _packable(value: Any) -> dict:
@@ -47,5 +42,5 @@ def _unpacked(found: dict) -> Any:
     if npy.read_magic(data) != (1, 0):
         raise ValueError("an array of another version of numpy's format than 1.0")
     shape, backwards, dtype = npy.read_array_header_1_0(data, max_header_size=HEADER)
-    values = array(data.read(), dtype.str, list(reversed(shape) if backwards else shape))
+    values = packing.array(data.read(), dtype.str, list(reversed(shape) if backwards else shape))
     return values.T if backwards else values

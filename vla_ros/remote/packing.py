@@ -6,6 +6,7 @@ says.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -26,10 +27,13 @@ def pack(message: Any) -> bytes:
         raise RemoteError(f"cannot be packed: {error}") from error
 
 
-def unpack(data: bytes) -> Any:
-    """What was packed; its arrays are read-only. Raises RemoteError for what is not whole and plain."""
+def unpack(data: bytes, read: Callable[[dict], Any] | None = None) -> Any:
+    """What was packed; its arrays are read-only. read: what a map stands for, None: as openpi packs it.
+
+    Raises RemoteError for what is not whole and plain.
+    """
     try:
-        return msgpack.unpackb(data, object_hook=_unpacked, max_array_len=MOST_ITEMS, max_map_len=MOST_ITEMS,
+        return msgpack.unpackb(data, object_hook=read or _unpacked, max_array_len=MOST_ITEMS, max_map_len=MOST_ITEMS,
                                max_ext_len=0)
     except (msgpack.UnpackException, ValueError, TypeError, KeyError, OverflowError) as error:
         raise RemoteError(f"not a message of msgpack and numpy: {' '.join(str(error).split())[:120]}") from error
