@@ -146,6 +146,14 @@ class Observer:
             to_command.append(commands[after] - begun)
         return to_chunk[WARM_UP:], to_command[WARM_UP:]
 
+    def stages(self) -> dict[str, dict[str, float]]:
+        """[s] what the policy node measures around the policy's own stages."""
+        rows: dict[str, list[float]] = {}
+        for _, chunk in self.chunks[WARM_UP:]:
+            for name, seconds in zip(chunk.stages, chunk.seconds, strict=True):
+                rows.setdefault(name, []).append(seconds)
+        return {name: spread(seconds) for name, seconds in rows.items()}
+
     def periods(self) -> list[float]:
         """[s] between commands, but for pauses between two goals."""
         gaps = np.diff(sorted(self.commands))
@@ -179,9 +187,9 @@ def measure(args, folder: Path) -> dict:
         raise SimulationError(f"only {len(to_command)} chunks in {goals} goals")
     holding = np.mean([state != ControlStatus.EXECUTING for state in observer.states])
     return {"bare": spread(bare), "to_chunk": spread(to_chunk), "to_command": spread(to_command),
-            "period": spread(observer.periods()), "nominal_period": 1 / args.control_rate, "goals": goals,
-            "goals_stopped": stops, "share_not_executing": float(holding),
-            "delivered": len(bare) / max(1, sent.value - WARM_UP)}
+            "stages": observer.stages(), "period": spread(observer.periods()),
+            "nominal_period": 1 / args.control_rate, "goals": goals, "goals_stopped": stops,
+            "share_not_executing": float(holding), "delivered": len(bare) / max(1, sent.value - WARM_UP)}
 
 
 def spread(seconds) -> dict[str, float]:
@@ -203,8 +211,9 @@ def main() -> int:
     except VlaError as error:
         print(f"bench/overhead: {error}", file=sys.stderr)
         return error.exit_code
-    for name in ("bare", "to_chunk", "to_command", "period"):
-        row = made[name]
+    stages = {f"  {name}": row for name, row in made["stages"].items()}
+    rows = {"bare": made["bare"], **stages, **{name: made[name] for name in ("to_chunk", "to_command", "period")}}
+    for name, row in rows.items():
         print(f"{name:12} n {row['n']:6}  p50 {1e3 * row['p50']:6.2f} ms  p95 {1e3 * row['p95']:6.2f} ms  "
               f"p99 {1e3 * row['p99']:6.2f} ms")
     made |= {"chunk_to_bare": made["to_chunk"]["p50"] / made["bare"]["p50"],

@@ -67,7 +67,6 @@ def test_an_unknown_command_suggests_the_nearest(capsys):
     (["--min-rate", "1.5"], ["--min-rate"]),
     (["--no-such-option"], ["--no-such-option"]),
     (["--json", "/proc/no/such/folder/out.json"], ["/proc/no/such/folder"]),
-    (["--policy", "oracle", "--through", "ros"], ["oracle", "inprocess"]),
     (["--conditions", "plain,camrea"], ["camrea", "did you mean 'camera'", "latency-200"]),
     (["--conditions", "pairs", "--task", "drive"], ["pairs", "drive"]),
     (["--conditions", "light", "--through", "ros"], ["plain", "inprocess"]),

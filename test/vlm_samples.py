@@ -73,19 +73,21 @@ def described(folder: Path, **changes) -> Path:
     return folder
 
 
-def write(folder: Path, seed: int = 0, gain: float = ACTION_GAIN, **changes) -> Path:
-    """A LLaVA that says action words, the more surely the higher the gain."""
+def write(folder: Path, seed: int = 0, gain: float = ACTION_GAIN, vision: dict | None = None,
+          text: dict | None = None, **changes) -> Path:
+    """A LLaVA that says action words, the more surely the higher the gain. vision, text: over VISION and TEXT."""
     torch.manual_seed(seed)
-    words = tokenizer()
+    words, seen = tokenizer(), VISION | (vision or {})
     model = LlavaForConditionalGeneration(LlavaConfig(
-        vision_config=CLIPVisionConfig(**VISION), text_config=LlamaConfig(**TEXT), vision_feature_layer=-1,
-        image_token_index=words.convert_tokens_to_ids("<image>")))
+        vision_config=CLIPVisionConfig(**seen), text_config=LlamaConfig(**(TEXT | (text or {}))),
+        vision_feature_layer=-1, image_token_index=words.convert_tokens_to_ids("<image>")))
     with torch.no_grad():
         head = model.get_output_embeddings().weight
         head *= torch.where((torch.arange(WORDS) >= FIRST) & (torch.arange(WORDS) < FIRST + COUNT), gain, 0.01)[:, None]
     model.save_pretrained(folder)
-    image = CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
-    LlavaProcessor(image, words, patch_size=PATCH, vision_feature_select_strategy="default",
+    size, patch = seen["image_size"], seen["patch_size"]
+    image = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+    LlavaProcessor(image, words, patch_size=patch, vision_feature_select_strategy="default",
                    chat_template=words.chat_template, num_additional_image_tokens=1).save_pretrained(folder)
     return described(folder, **changes)
 

@@ -107,8 +107,8 @@ class Argument:
 
 ROBOT = Argument("robot", "panda", "robot profile: a shipped name (panda, husky) or a YAML file")
 POLICY = Argument("policy", "native",
-                  "policy: native, hold, replay:FILE.npz, a checkpoint's folder, its name on a hub "
-                  "(docs/checkpoints.md), or an address (docs/remote.md)")
+                  "policy: native, oracle (in simulation), hold, replay:FILE.npz, a checkpoint's folder, its name on a "
+                  "hub (docs/checkpoints.md), or an address (docs/remote.md)")
 FILTER = Argument("instruction_filter", "",
                   "YAML file of the instructions that are refused before the policy is asked; empty: the shipped one")
 NAMESPACE = Argument("namespace", "", "namespace of the nodes and their topics")

@@ -1,8 +1,9 @@
 """A whole system is brought up and torn down again and again: does anything of it stay? `make faults`, or
 `python test/faults/lifetimes.py --n 20`.
 
-After each time no process of it may run, no new file may lie in shared memory, and the process that starts them, with a
-client of its own each time, may not have grown. One line at the end, then one of JSON; exit code 1 after a miss.
+After each time all of its processes must have ended well, none may run, no new file may lie in shared memory, and the
+process that starts them, with a client of its own each time, may not have grown. One line at the end, then one of JSON;
+exit code 1 after a miss.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 
-def once(policy: str) -> tuple[float, list[str], list[str]]:
-    """[s] until it was ready, then what is left of it: processes and files."""
+def once(policy: str) -> tuple[float, list[str], list[str], list[str]]:
+    """[s] until it was ready, then what is left of it: processes and files, and what did not end well."""
     before, domain, begin = shared_files(), free_domain(), time.monotonic()
     with System(sim_system(policy=policy, world="mock"), domain=domain) as running:
         running.wait_ready(READY)
@@ -58,7 +59,7 @@ def once(policy: str) -> tuple[float, list[str], list[str]]:
     end = time.monotonic() + GONE
     while (left := (processes_of(domain), sorted(shared_files() - before))) != ([], []) and time.monotonic() < end:
         time.sleep(0.1)
-    return ready, *left
+    return ready, *left, [f"{name} {end}" for name, end in running.ends.items()]
 
 
 def main() -> int:
@@ -69,11 +70,12 @@ def main() -> int:
     seconds, failures, left, pages = [], [], [], []
     for number in tqdm(range(args.n), unit="system"):
         try:
-            ready, processes, files = once(args.policy)
+            ready, processes, files, ends = once(args.policy)
         except VlaError as error:
             failures.append(f"{number}: {error}")
             continue
         seconds.append(ready)
+        failures += [f"{number}: {end}" for end in ends]
         left += [f"{number}: {name}" for name in (*processes, *files)]
         pages.append(memory())
     part = max(1, len(pages) // 10)  # the first times load what the later ones share

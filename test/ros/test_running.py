@@ -45,3 +45,26 @@ def test_a_parameter_of_a_type_that_there_is_not_fails_with_a_reason_and_ends_no
         result = ask(client, SetParametersAtomically, "task_node/set_parameters_atomically", parameters=wanted).result
         assert not result.successful and "77" in result.reason
         assert ask(client, SetParameters, "task_node/set_parameters", parameters=wanted[1:]).results[0].successful
+
+
+ASKED_WHILE_MADE = """
+import os, signal, sys
+from vla_ros.nodes import running
+from vla_ros.nodes.task_node import TaskNode
+
+make = running.make_executor
+def make_executor():
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("waits for the executor")
+    return make()
+running.make_executor = make_executor
+sys.exit(running.run(TaskNode))
+"""
+
+
+def test_a_request_to_end_does_not_cut_the_making_of_an_executor_short():
+    """It would abort the process, and leave its shared memory."""
+    done = subprocess.run([sys.executable, "-c", ASKED_WHILE_MADE], text=True, capture_output=True, timeout=READY,
+                          env=os.environ | {"ROS_DOMAIN_ID": str(free_domain())})
+    assert done.returncode == 0, done.stderr
+    assert "waits for the executor" in done.stdout

@@ -35,6 +35,8 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
     from vla_ros.policies import checkpoint_folder, is_openvla, with_options
     found = run(robot.CHECKS, robot.Robot(profile))
     found.append(transport(profile, os.environ))
+    if policy == "oracle":
+        return [*found, ok("policy", "'oracle' is told the truth by the simulator, and reads no checkpoint")]
     if is_address(policy) or policy.partition(":")[0] in ("hold", "replay"):
         return found + list(without_checkpoint(profile, policy, execute_steps))
     if is_lerobot(policy):

@@ -26,7 +26,8 @@ from vla_ros.spec import ActionSpec
 from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
 
 SECOND = 1_000_000_000  # [ns]
-ENCODINGS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "rgba8": (0, 1, 2), "bgra8": (2, 1, 0), "mono8": (0, 0, 0)}
+ENCODINGS = {"rgb8": None, "bgr8": cv2.COLOR_BGR2RGB, "rgba8": cv2.COLOR_RGBA2RGB, "bgra8": cv2.COLOR_BGRA2RGB,
+             "mono8": cv2.COLOR_GRAY2RGB}  # what makes them RGB
 CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 COMMAND_TYPES = {"joint_trajectory": JointTrajectory, "position": Float64MultiArray, "velocity": Float64MultiArray,
                  "twist": TwistStamped}
@@ -95,7 +96,8 @@ def raw_array(message: Image) -> np.ndarray:
         raise ObservationError("length", f"image holds {len(message.data)} bytes, not {height} rows of {message.step}")
     rows = np.frombuffer(message.data, np.uint8).reshape(height, message.step)
     pixels = rows[:, :width * channels].reshape(height, width, channels)
-    return np.ascontiguousarray(pixels[:, :, ENCODINGS[message.encoding]])
+    turn = ENCODINGS[message.encoding]
+    return np.ascontiguousarray(pixels) if turn is None else cv2.cvtColor(pixels, turn)
 
 
 def compressed_array(message: CompressedImage) -> np.ndarray:

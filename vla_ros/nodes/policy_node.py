@@ -21,8 +21,8 @@ from std_msgs.msg import String
 
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.filter import InstructionFilter
-from vla_ros.msg import ActionChunk, PolicyStatus
-from vla_ros.nodes import convert, inferring, inputs, params, qos, states
+from vla_ros.msg import ActionChunk, PolicyStatus, SceneTruth
+from vla_ros.nodes import convert, inferring, inputs, oracle, params, qos, states
 from vla_ros.nodes.ask_server import AskServer
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, counts, milliseconds
 from vla_ros.nodes.inferring import Inferring
@@ -38,8 +38,8 @@ from vla_ros.types import ActionChunk as Chunk
 
 PARAMETERS = (
     params.ROBOT,
-    Parameter("policy", "native", "policy: native, hold, replay:FILE.npz, a checkpoint's folder, its name on a hub "
-                                  "(docs/checkpoints.md), or an address (docs/remote.md)"),
+    Parameter("policy", "native", "policy: native, oracle (in simulation), hold, replay:FILE.npz, a checkpoint's "
+                                  "folder, its name on a hub (docs/checkpoints.md), or an address (docs/remote.md)"),
     Parameter("compressed", False, "subscribe to image_raw/compressed (jpeg or png) instead of image_raw"),
     Parameter("instruction_filter", "", "YAML file of the instructions that are refused before the policy is asked; "
               "empty: the shipped one"),
@@ -65,8 +65,11 @@ class PolicyNode(Managed):
     def configure(self) -> None:
         self.profile = load_profile(self.params.robot)
         barred = InstructionFilter.load(self.params.instruction_filter or None).reason
-        self.policy = open_policy(self.params.policy, self.profile)
-        warm_up(self.policy, self.profile)
+        if self.params.policy == oracle.NAME:
+            self.policy = oracle.TopicOracle(self.profile)
+        else:
+            self.policy = open_policy(self.params.policy, self.profile)
+            warm_up(self.policy, self.profile)
         self.inferring = Inferring(self.policy, self.profile, convert.image_array, self.now, self.params.lockstep,
                                    barred, self._usable())
         stream = qos.stream(self.params.lockstep)
@@ -115,6 +118,8 @@ class PolicyNode(Managed):
         for name, (topic, kind) in inputs.cameras(self.policy.cameras, self.params.compressed).items():
             self.create_subscription(kind, topic, partial(self._on_image, name), sensor)
         self.create_subscription(JointState, inputs.JOINTS, self._on_joints, sensor)
+        if isinstance(self.policy, oracle.TopicOracle):
+            self.create_subscription(SceneTruth, oracle.TOPIC, self._on_truth, sensor)
         self.create_subscription(String, inputs.INSTRUCTION, self._on_instruction, qos.REQUEST)
 
     def _usable(self) -> float:
@@ -137,6 +142,12 @@ class PolicyNode(Managed):
         else:
             self.inferring.add(inferring.JOINTS, joints.stamp, joints)
         self._worker.wake()
+
+    def _on_truth(self, message: SceneTruth) -> None:
+        try:
+            self.policy.see(message)
+        except ObservationError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=1.0)
 
     def _on_instruction(self, message: String) -> None:
         try:

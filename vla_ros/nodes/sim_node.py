@@ -112,6 +112,7 @@ class SimNode(Node):
         """The state after a tick. Joint states come before the images that they are to be paired with."""
         now = self.now
         self.topics.clock(now)
+        self.topics.truth(self.world, now)
         self.topics.joints(self.world, now)
         if self.lockstep or self.tick % 6 == 0 or self.world.progress.success != self._success:
             self.topics.task_state(self.world, now, self.episode)

@@ -9,11 +9,13 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
-from vla_ros.msg import TaskState
+from vla_ros.msg import SceneTruth, TaskState
 from vla_ros.nodes import convert, qos
 from vla_ros.nodes.frames import LinkTree, planar
+from vla_ros.nodes.oracle import TOPIC, truth_message
 from vla_ros.profile import RobotProfile
 from vla_ros.sim.cameras import camera_from_parent, intrinsics, inverse
+from vla_ros.sim.oracle import Truth
 from vla_ros.sim.overview import overview
 from vla_ros.sim.world import World
 
@@ -35,6 +37,7 @@ class SimTopics:
         sensor = qos.sensor(lockstep)
         self._clock = node.create_publisher(Clock, "/clock", qos.CLOCK)
         self._joints = node.create_publisher(JointState, "joint_states", sensor)
+        self._truth, self._lockstep = node.create_publisher(SceneTruth, TOPIC, sensor), lockstep
         self._state = node.create_publisher(TaskState, "sim/task_state", qos.EVERY_TICK)
         names = [*profile.cameras, *([OVERVIEW] if overview else [])]
         self._images = {n: node.create_publisher(Image, f"camera/{n}/image_raw", sensor) for n in names}
@@ -51,6 +54,11 @@ class SimTopics:
 
     def clock(self, stamp: int) -> None:
         self._clock.publish(Clock(clock=convert.time_message(stamp)))
+
+    def truth(self, world: World, stamp: int) -> None:
+        """While somebody listens; in lockstep also for who comes later."""
+        if self._lockstep or self._truth.get_subscription_count():
+            self._truth.publish(truth_message(Truth.of(world), stamp))
 
     def joints(self, world: World, stamp: int) -> None:
         message = convert.joint_message(world.joints())

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from vla_ros.backoff import MOST, WINDOW, Backoff
 from vla_ros.bringup import PARENT, Process, SystemDescription
 from vla_ros.errors import VlaError
+from vla_ros.nodes.shared_memory import files_of, remove_unused
 
 GRACE = 5.0  # [s] that processes have to end by themselves
 TAIL = 15  # lines of output that are kept of each
@@ -86,6 +87,7 @@ class System:
             own["ROS_DOMAIN_ID"] = str(domain)
         self._environment = {**description.environment, **os.environ, **(environment or {}), **own}
         self.processes: list[Running] = []
+        self.ends: dict[str, str] = {}  # of processes that did not end well when they were asked to, how they did
         self._backoffs = {process.name: Backoff() for process in description.processes}
         self._due: dict[str, float] = {}  # [s] steady, when a process that ended is to be started again
 
@@ -151,10 +153,13 @@ class System:
         end = time.monotonic() + GRACE
         while time.monotonic() < end and not all(running.ended() for running in self.processes):
             time.sleep(0.02)
+        left = set().union(*(files_of(running.child.pid) for running in self.processes if not running.ended()))
         for running in self.processes:
             running.signal(signal.SIGKILL)
-            running.child.wait()
+            if running.child.wait():
+                self.ends[running.name] = running.obituary()
             running.join(1.0)
+        remove_unused(left)
         self.processes = []
 
 

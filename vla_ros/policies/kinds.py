@@ -71,6 +71,8 @@ KINDS = (
     Kind("gr00t://HOST:PORT?spec=FILE", "Isaac GR00T's server", "the file", ("zmq", "aiohttp", "msgpack"), "remote",
          "docs/remote.md"),
     Kind("replay:FILE.npz", "actions as they were recorded", "the robot's profile"),
+    Kind("oracle", "the expert, which is told the truth by the simulator (sim/truth): no robot has it",
+         "the robot's profile"),
     Kind("hold", "stays where it is", "the robot's profile"),
 )
 

@@ -34,6 +34,10 @@ class BinWords:
         tokens = np.array(said).reshape(self.shape)
         return UniformBins(self.bins.count).decode((tokens - self.bins.first) * self.bins.step), tokens
 
+    def said(self, values: np.ndarray) -> list[int]:
+        """What a model should say of normalised values (T, D)."""
+        return (self.bins.first + self.bins.step * UniformBins(self.bins.count).encode(values)).ravel().tolist()
+
 
 class FastActionWords:
     """FAST's words, as many as a chunk takes."""
@@ -45,6 +49,11 @@ class FastActionWords:
     def values(self, said: list[int]) -> tuple[np.ndarray, None]:
         """Normalised values (T, D). Raises ActionError for words that say no chunk."""
         return self.fast.decode([(token - self.first) * self.step for token in said]), None
+
+    def said(self, values: np.ndarray) -> list[int]:
+        """What a model should say of normalised values (T, D), its end included. Raises ActionError for those that
+        FAST has no words for."""
+        return [*(self.first + self.step * word for word in self.fast.encode(values)), self.end]
 
 
 class VlmPolicy:

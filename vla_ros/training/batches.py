@@ -178,25 +178,7 @@ class Labeller:
 
     def values(self, f: dict[str, np.ndarray], asked: list[list[Asked]]) -> np.ndarray:
         """The expert's chunks (B, K, T, D) in units; zeros where nothing is to be done."""
-        b, k = len(asked), len(asked[0])
-        rows = np.repeat(np.arange(b), k)
-        flat = [a for row in asked for a in row]
-        target = np.array([max(a.target, 0) for a in flat])
-        horizon = self.profile.action.horizon
-        if self.profile.kind == "base":
-            offset, yaw = f["objects"][rows, target][:, :2] - f["base"][rows, :2], f["base"][rows, 2]
-            c, s = np.cos(yaw), np.sin(yaw)
-            seen = np.stack([c * offset[:, 0] + s * offset[:, 1], c * offset[:, 1] - s * offset[:, 0]], 1)
-            radius = f["size"][rows, target] / 2
-            return base_chunk(seen, radius, f["proprio"][rows], horizon, self.profile.name).reshape(b, k, horizon, -1)
-        reference = np.array([max(a.reference, 0) for a in flat])
-        states = ArmStates(
-            family=np.array([a.family or "stop" for a in flat]), ee=f["ee"][rows], gap=f["gap"][rows],
-            target=f["objects"][rows, target], shape=f["shape"][rows, target], size=f["size"][rows, target],
-            direction=np.array([VECTORS[a.direction] for a in flat]), reference=f["objects"][rows, reference],
-            reference_shape=f["shape"][rows, reference], reference_size=f["size"][rows, reference],
-            relation=np.array([RELATIONS.index(a.relation) for a in flat]))
-        return arm_chunk(states, horizon).reshape(b, k, horizon, -1)
+        return expert_chunks(self.profile, f, asked)
 
     def statistics(self, rng: np.random.Generator,
                    samples: int = 4000) -> tuple[QuantileNormaliser, QuantileNormaliser]:
@@ -209,6 +191,29 @@ class Labeller:
         if "gripper" in names:
             actions.low[names.index("gripper")], actions.high[names.index("gripper")] = 0.0, 1.0
         return QuantileNormaliser.of(f["proprio"]), actions
+
+
+def expert_chunks(profile: RobotProfile, f: dict[str, np.ndarray], asked: list[list[Asked]]) -> np.ndarray:
+    """What the expert would do in frames f: chunks (B, K, T, D) in units; zeros where nothing is to be done."""
+    b, k = len(asked), len(asked[0])
+    rows = np.repeat(np.arange(b), k)
+    flat = [a for row in asked for a in row]
+    target = np.array([max(a.target, 0) for a in flat])
+    horizon = profile.action.horizon
+    if profile.kind == "base":
+        offset, yaw = f["objects"][rows, target][:, :2] - f["base"][rows, :2], f["base"][rows, 2]
+        c, s = np.cos(yaw), np.sin(yaw)
+        seen = np.stack([c * offset[:, 0] + s * offset[:, 1], c * offset[:, 1] - s * offset[:, 0]], 1)
+        radius = f["size"][rows, target] / 2
+        return base_chunk(seen, radius, f["proprio"][rows], horizon, profile.name).reshape(b, k, horizon, -1)
+    reference = np.array([max(a.reference, 0) for a in flat])
+    states = ArmStates(
+        family=np.array([a.family or "stop" for a in flat]), ee=f["ee"][rows], gap=f["gap"][rows],
+        target=f["objects"][rows, target], shape=f["shape"][rows, target], size=f["size"][rows, target],
+        direction=np.array([VECTORS[a.direction] for a in flat]), reference=f["objects"][rows, reference],
+        reference_shape=f["shape"][rows, reference], reference_size=f["size"][rows, reference],
+        relation=np.array([RELATIONS.index(a.relation) for a in flat]))
+    return arm_chunk(states, horizon).reshape(b, k, horizon, -1)
 
 
 def names_of_all(rng: np.random.Generator) -> list[str]:

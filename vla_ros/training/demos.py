@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,16 +30,22 @@ AFTERWARDS = 2  # decisions recorded after success
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of demonstrations: `count` episodes or still scenes of a task, from `seed` on."""
+    """One file of demonstrations: `count` episodes or still scenes of a task, from `seed` on.
+
+    passes: how often each episode is shown, disturbed in another way; plain: as an evaluation shows them, without
+    another light or a displaced camera.
+    """
 
     file: Path
     task: str
     seed: int
     count: int
     still: bool
+    passes: int = 1
+    plain: bool = False
 
 
-def shards(folder: Path, tasks: list[str], episodes: int, stills: int) -> list[Shard]:
+def shards(folder: Path, tasks: Sequence[str], episodes: int, stills: int) -> list[Shard]:
     """The files that make up a set: `episodes` episodes a task, and `stills` still scenes of all tasks together."""
     out = [s for task in tasks for s in split(folder, task, "episode", FIRST_SEED, episodes, EPISODES_A_SHARD)]
     for i, task in enumerate(tasks):
@@ -56,6 +63,12 @@ def split(folder: Path, task: str, kind: str, first: int, total: int, size: int)
 def collect(folder: Path, tasks: list[str], episodes: int, stills: int, jobs: int) -> int:
     """Writes what is missing of a set and returns the number of shards written; shows progress."""
     return complete(folder, shards(folder, tasks, episodes, stills), jobs)
+
+
+def collect_plain(folder: Path, tasks: Sequence[str], episodes: int, passes: int, jobs: int) -> int:
+    """As `collect`, of episodes as an evaluation shows them: `vla eval --seeds-from 1000000` begins with the first."""
+    wanted = [replace(shard, passes=passes, plain=True) for shard in shards(folder, tasks, episodes, 0)]
+    return complete(folder, wanted, jobs)
 
 
 def collect_held_out(folder: Path, tasks: list[str], jobs: int) -> int:
@@ -83,26 +96,28 @@ def write(shard: Shard) -> Shard:
     world = BulletWorld(load_profile(task.robot), task, cameras=(recording.CAMERA,))
     frames = []
     for seed in range(shard.seed, shard.seed + shard.count):
-        begin(world, seed)
-        frames += [recording.frame(world, world.observe())] if shard.still else demonstrate(world, seed)
+        for number in range(shard.passes):
+            begin(world, seed, shard.plain)
+            frames += [recording.frame(world, world.observe())] if shard.still else demonstrate(world, seed, number)
     world.close()
     recording.save(shard.file, frames)
     return shard
 
 
-def begin(world: BulletWorld, seed: int) -> None:
-    """The layout of a seed, in part under another light or seen by a displaced camera."""
+def begin(world: BulletWorld, seed: int, plain: bool = False) -> None:
+    """The layout of a seed; but for `plain`, in part under another light or seen by a displaced camera."""
     rng, look = np.random.default_rng([seed, 3]), PLAIN
-    if rng.random() < DISPLACED:
+    if not plain and rng.random() < DISPLACED:
         look = displaced(rng, look)
-    if rng.random() < LIT:
+    if not plain and rng.random() < LIT:
         look = lit(rng, look)
     world.lay_out(replace(world.task.layout(np.random.default_rng(seed)), seed=seed), appearance=look)
 
 
-def demonstrate(world: BulletWorld, seed: int) -> list[dict]:
-    """Frames of one episode of the expert: decisions at uneven times, some of them replaced by a random motion."""
-    rng = np.random.default_rng([seed, 1])
+def demonstrate(world: BulletWorld, seed: int, number: int = 0) -> list[dict]:
+    """Frames of one episode of the expert: decisions at uneven times, some of them replaced by a random motion, by
+    the number of the pass."""
+    rng = np.random.default_rng([seed, 1, number])
     policy, controller, profile = OraclePolicy(world), Controller(world.profile), world.profile
     frames, left = [], AFTERWARDS
     while world.stamp < world.task.time_limit * 1e9 and left:

@@ -125,8 +125,8 @@ def log(folder: Path, row: dict) -> None:
         out.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in known.items()}) + "\n")
 
 
-def save(model: VlaModel, optimiser: torch.optim.Optimizer, out: Path, step: int) -> None:
-    """Writes beside the last checkpoint, then swaps: one of the two is always whole."""
+def save(model: torch.nn.Module, optimiser: torch.optim.Optimizer, out: Path, step: int) -> None:
+    """model: has save_pretrained(). Writes beside the last checkpoint, then swaps: one of the two is always whole."""
     fresh = out.with_name(out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     model.save_pretrained(fresh)
@@ -139,7 +139,12 @@ def save(model: VlaModel, optimiser: torch.optim.Optimizer, out: Path, step: int
     fresh.rename(out)
 
 
-def resume(model: VlaModel, optimiser: torch.optim.Optimizer, out: Path) -> int:
+def load_weights(model: VlaModel, out: Path) -> None:
+    model.load_state_dict(VlaModel.from_pretrained(out).state_dict())
+
+
+def resume(model: torch.nn.Module, optimiser: torch.optim.Optimizer, out: Path,
+           load: Callable[[torch.nn.Module, Path], None] = load_weights) -> int:
     """Loads a stage's newest whole checkpoint into model and optimiser; the number of steps done, 0 without one."""
     fresh = out.with_name(out.name + ".new")
     if not (out / "step.json").exists() and (fresh / "step.json").exists():
@@ -147,8 +152,7 @@ def resume(model: VlaModel, optimiser: torch.optim.Optimizer, out: Path) -> int:
         fresh.rename(out)
     if not (out / "step.json").exists():
         return 0
-    weights = VlaModel.from_pretrained(out).state_dict()
-    model.load_state_dict(weights)
+    load(model, out)
     moments = load_file(out / "optimiser.safetensors")
     for name, parameter in model.named_parameters():
         state = {key.rpartition(":")[2]: value.to(parameter.device) for key, value in moments.items()
