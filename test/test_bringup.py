@@ -63,6 +63,22 @@ def test_how_messages_are_carried_is_the_users_choice_first():
         assert transports({name: "mine"}) == {}
 
 
+def test_only_images_larger_than_a_datagram_go_through_shared_memory(tmp_path, monkeypatch):
+    for name in (*TRANSPORTS, "ROS_DISTRO"):
+        monkeypatch.delenv(name, raising=False)
+
+    def carried(**values):
+        (file,) = (v for k, v in sim_system(**values).environment.items() if k == "FASTDDS_DEFAULT_PROFILES_FILE")
+        return Path(file).name
+    assert carried() == carried(robot="husky") == "fastdds_udp.xml"
+    assert carried(overview="true") == "fastdds.xml"
+    data = yaml.safe_load((config_folder() / "robots" / "panda.yaml").read_text())
+    for camera in data["cameras"].values():
+        camera |= {"width": 160, "height": 128}
+    (tmp_path / "larger.yaml").write_text(yaml.safe_dump(data))
+    assert carried(robot=str(tmp_path / "larger.yaml")) == "fastdds.xml"
+
+
 def test_values_reach_the_nodes_that_need_them():
     nodes = by_name(sim_system(robot="husky", policy="hold", mode="lockstep", factor="2.0", seed="7", overview="true"))
     assert nodes["sim_node"].parameters["seed"] == 7 and nodes["sim_node"].parameters["overview"] is True

@@ -99,6 +99,7 @@ def test_images_that_do_not_fit_into_shared_memory(tmp_path):
     broken.write_text("<dds>")
     file = "FASTDDS_DEFAULT_PROFILES_FILE"
     only([transport(large, {})], OK, "16777216", "fastdds.xml")
+    only([transport(PANDA, {})], OK, "not applicable", "fastdds_udp.xml")
     only([transport(large, {file: str(enough)})], OK, "enough.xml")
     only([transport(large, {file: str(small)})], ERROR, "524288 bytes", "small.xml", "2764800")
     only([transport(large, {"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"})], ERROR, "524288 bytes")

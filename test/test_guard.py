@@ -144,6 +144,16 @@ def test_a_beginning_that_is_not_finite_bounds_nothing_and_is_refused(bad):
         arm([bad, *START[1:]])
 
 
+@pytest.mark.parametrize("beyond", [0.6, -6.0, 1e9])
+def test_where_no_joint_can_be_is_no_beginning(beyond):
+    """A little outside may be: a model of a robot is not the robot."""
+    limits = KINEMATICS.upper if beyond > 0 else KINEMATICS.lower
+    arm([limits[0] + np.sign(beyond) * 0.3, *START[1:]])
+    with pytest.raises(ActionError, match="panda_joint1 is measured at") as caught:
+        arm([limits[0] + beyond, *START[1:]])
+    assert caught.value.reason == "astray"
+
+
 def test_joints_are_those_of_the_profile():
     for positions, text in ((HOME | {"panda_joint8": 0.0}, "panda_joint8.*known: panda_joint1"),
                             ({PANDA.joints[0]: 0.0}, "lacks.*panda_joint2")):

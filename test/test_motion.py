@@ -164,6 +164,14 @@ def test_a_guard_says_which_joints_its_limits_hold_back():
     assert guard().check(command(PANDA.home)).interventions == ()
 
 
+def test_a_plan_from_outside_the_workspace_leads_nowhere_further_out_again(monkeypatch):
+    guard = ArmGuard(PANDA, ArmKinematics(PANDA))
+    guard.motion.begin(np.full(7, 0.09))
+    monkeypatch.setattr(guard, "_outside", lambda q: float(q[0]))
+    assert guard._stays_inside(np.array([[0.07], [SLACK], [0.0], [SLACK]]))
+    assert not guard._stays_inside(np.array([[0.07], [0.08]])), "nearer than the beginning, and yet on its way out"
+
+
 def test_a_hand_on_its_way_out_of_the_workspace_is_braked_before_and_that_is_told():
     made = guard()
     down = KINEMATICS.inverse(Pose(np.array([0.5, 0.0, -0.25]), KINEMATICS.forward(np.array(PANDA.home)).rotation),

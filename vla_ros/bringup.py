@@ -8,21 +8,32 @@ from dataclasses import dataclass, field, replace
 
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.paths import data_folder
-from vla_ros.profile import LASTING, load_profile
+from vla_ros.profile import LASTING, RobotProfile, load_profile
 from vla_ros.security import ENCLAVES
 from vla_ros.splicing import DEFAULT, SPLICES
 
 PARENT = "VLA_ROS_PARENT"  # environment: process id without which a node does not go on
 TRANSPORTS = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
+DATAGRAM = 60_000  # [bytes] of an image: UDP carries 65,507, its headers included
 OLD_FAST_DDS = ("humble", "iron", "jazzy")  # distributions that know the second name only
 
 
-def transports(user: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which images arrive; nothing where the user has chosen how messages are carried."""
+def transports(user: Mapping[str, str], image: int | None = None) -> dict[str, str]:
+    """The environment in which images arrive; nothing where the user has chosen how messages are carried.
+
+    image: [bytes] of the largest; None where that is not known. What fits into a datagram does not go through shared
+    memory, where one who reads and dies keeps those who write waiting (config/fastdds_udp.xml).
+    """
     if any(name in user for name in TRANSPORTS):
         return {}
     name = TRANSPORTS[1 if user.get("ROS_DISTRO") in OLD_FAST_DDS else 0]
-    return {name: str(data_folder("config") / "fastdds.xml")}
+    small = image is not None and image <= DATAGRAM
+    return {name: str(data_folder("config") / ("fastdds_udp.xml" if small else "fastdds.xml"))}
+
+
+def largest_image(profile: RobotProfile) -> int:
+    """[bytes] of its cameras' images."""
+    return max((3 * camera.width * camera.height for camera in profile.cameras.values()), default=0)
 
 
 THREADS = {"OMP_NUM_THREADS": "1"}  # a second thread makes a small model wait for it: slower wherever cores are busy
@@ -192,7 +203,8 @@ def command_path(a: dict, shared: dict, control: dict) -> tuple[Process, ...]:
 def system(name: str, processes: tuple[Process, ...], a: dict) -> SystemDescription:
     remappings = tuple(remapping(word) for word in a["remap"].split())
     named = tuple(replace(p, remappings=remappings, namespace=a["namespace"]) for p in processes)
-    return SystemDescription(name, named, a["namespace"])
+    image = None if a.get("overview") else largest_image(load_profile(a["robot"]))
+    return SystemDescription(name, named, a["namespace"], transports(os.environ, image) | THREADS)
 
 
 def remapping(text: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from vla_ros.types import JointCommand, TwistCommand
 ROUNDING = 1e-9  # differences below this are arithmetic, not interventions
 BEHIND = 1e-3  # [rad] between a target and what goes out, from which limits of motion are spoken of
 SETTLED = 0.2  # [s] of commands of rest, after which an arm has come to where it was told
+ASTRAY = 0.5  # [rad] beyond its limits no joint can be: whoever measured it is wrong
 SLACK = 0.05  # [m] outside the workspace: at full speed joint limits bend the way of the hand by as much
 AXES = "xyz"
 
@@ -72,8 +73,13 @@ class ArmGuard:
         self.forget()
 
     def begin(self, measured: np.ndarray) -> None:
-        """Motion starts from `measured` joint positions (N,) [rad]. Raises ActionError when not finite."""
+        """Motion starts from `measured` joint positions (N,) [rad]. Raises ActionError when they are not finite, or
+        where no such joint can be."""
         require_finite(measured, "the measured positions are not finite: nothing bounds the first step")
+        for name, value in zip(self.profile.joints, measured, strict=True):
+            if not self.low[name] - ASTRAY <= value <= self.high[name] + ASTRAY:
+                raise ActionError("astray", f"{name} is measured at {value:.3g} rad, its limits are "
+                                            f"{self.low[name]:.3g} to {self.high[name]:.3g}: nothing moves from there")
         self._before = (self._before or {}) | dict(zip(self.profile.joints, measured.tolist(), strict=True))
         if self.motion:
             self.motion.begin(measured)
@@ -159,9 +165,9 @@ class ArmGuard:
         return made
 
     def _stays_inside(self, plan: np.ndarray) -> bool:
-        """Whether a plan (H, N) nowhere leads the hand out of the workspace, or further out."""
-        most = max(SLACK, self._outside(self.motion.position))
-        return all(self._outside(q) <= most for q in plan)
+        """Whether a plan (H, N) nowhere leads the hand out of the workspace, or further out than it was just before."""
+        way = [self._outside(q) for q in (self.motion.position, *plan)]
+        return all(after <= max(SLACK, before) for before, after in zip(way, way[1:], strict=False))
 
     def _outside(self, q: Iterable[float]) -> float:
         """[m] that the end effector is outside of the workspace; 0 inside."""

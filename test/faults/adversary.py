@@ -175,7 +175,7 @@ class Attack:
         if self.rng.random() < 0.002:
             self.seen["resets"] += 1
             self.controller.reset()
-        out = self.tried(self.tick) or self.controller.tick(self.now).command  # refused: the next one brakes
+        out = self.tried(self.tick) or self.tried(self.plain_tick) or self.plain_tick()  # once refused, the next brakes
         if out is None:
             return
         self.seen["commands"] += 1
@@ -186,6 +186,9 @@ class Attack:
         """Now and then a command takes the decoder's place."""
         if self.rng.random() < 0.1 and not self.controller.resting:
             return self.controller.guard.check(self.hostile.command(self.controller)).command
+        return self.plain_tick()
+
+    def plain_tick(self) -> Command | None:
         return self.controller.tick(self.now).command
 
     def tried(self, call: Callable):

@@ -226,7 +226,7 @@ def trial(bench: Bench, begin: Callable[[], None], end: Callable[[], None], cloc
             client.spin_until(lambda: time.monotonic() > until, seconds + 1.0, system.check)
         goal = bench.moving(client, motion)
         del ages.ages[:]
-        since = time.monotonic()
+        since = time.time()
         begin()
         wait(AFTER)
         rest, over = motion.until(since), sum(age > limit for age in ages.ages)

@@ -30,6 +30,7 @@ from vla_ros.nodes import convert, qos
 from vla_ros.nodes.client import Client
 from vla_ros.nodes.domains import free_domain
 from vla_ros.nodes.system import ProcessError, System
+from vla_ros.nodes.tracing import published
 from vla_ros.policies.replay import ReplayPolicy
 from vla_ros.profile import RobotProfile, config_folder, load_profile
 
@@ -77,12 +78,17 @@ def description(robot: str, folder: Path):
 
 
 class Motion:
-    """Speeds by the time of their arrival [s] steady: measured, and as commanded."""
+    """Speeds by the time of their publication [s] of the wall clock: measured, and as commanded.
+
+    Not by that of their arrival: a process that is stopped while it writes into shared memory keeps its readers
+    waiting, and who looks on may be one of them. late: [s] that a message took at most.
+    """
 
     def __init__(self, client: Client, profile: RobotProfile):
         self.profile = profile
         self.measured: list[tuple[float, float]] = []
         self.commanded: list[tuple[float, float]] = []
+        self.late = 0.0
         self._before = None
         if profile.kind == "base":
             client.subscribe(Odometry, "odom", self._on_odometry, qos.STREAM)
@@ -91,15 +97,20 @@ class Motion:
         command = profile.command
         client.subscribe(convert.COMMAND_TYPES[command.interface], command.topic, self._on_command, qos.STREAM)
 
-    def _on_odometry(self, message: Odometry) -> None:
+    def _when(self, info: dict) -> float:
+        sent = published(info)
+        self.late = max(self.late, time.time() - sent)
+        return sent
+
+    def _on_odometry(self, message: Odometry, info: dict) -> None:
         twist = message.twist.twist
-        self.measured.append((time.monotonic(), max(abs(twist.linear.x), abs(twist.angular.z))))
+        self.measured.append((self._when(info), max(abs(twist.linear.x), abs(twist.angular.z))))
 
-    def _on_joints(self, message: JointState) -> None:
+    def _on_joints(self, message: JointState, info: dict) -> None:
         velocities = convert.joint_state(message).velocities
-        self.measured.append((time.monotonic(), max(abs(velocities[name]) for name in self.profile.joints)))
+        self.measured.append((self._when(info), max(abs(velocities[name]) for name in self.profile.joints)))
 
-    def _on_command(self, message) -> None:
+    def _on_command(self, message, info: dict) -> None:
         """A target's speed is that from the one before."""
         command = convert.command_from(message, self.profile)
         if self.profile.command.interface == "twist":
@@ -109,7 +120,7 @@ class Motion:
         else:
             before, self._before = self._before or command.positions, command.positions
             speed = max(abs(v - before[n]) for n, v in command.positions.items()) * self.profile.control_rate
-        self.commanded.append((time.monotonic(), speed))
+        self.commanded.append((self._when(info), speed))
 
     @property
     def speed(self) -> float:
@@ -174,13 +185,15 @@ class Supervisor:
 class Trial:
     """rest: [s] from the fault to the last motion; told: to the last command that moves, without the simulator's delay.
 
-    late: rest took too long; resumed: [s] for which a control node that went on moved the robot; outcome: of the goal.
+    late: rest took too long; resumed: [s] for which a control node that went on moved the robot; heard: [s] that a
+    message took to whoever looks on, at most; outcome: of the goal.
     """
 
     rest: float
     told: float
     late: bool
     resumed: float
+    heard: float
     outcome: str
 
     @property
@@ -219,18 +232,23 @@ class Bench:
 
             goal = self.moving(client, motion)
             place = [process.name for process in self.system.description.processes].index(node)
-            since = time.monotonic()
+            motion.late = 0.0
+            since = time.time()
             self.system.processes[place].signal(number)
             wait(AFTER)
             rest, told, resumed = motion.until(since), motion.told(since), 0.0
             if number == signal.SIGSTOP:
-                again = time.monotonic()
+                again = time.time()
                 self.system.processes[place].signal(signal.SIGCONT)
                 wait(AFTER)
                 resumed = motion.until(again) if node == "control_node" else 0.0
             goal.end()
             supervisor.close()
-            return Trial(rest, told, rest > (WITHIN_SIMULATOR if node == "sim_node" else WITHIN), resumed, goal.outcome)
+            late = rest > (WITHIN_SIMULATOR if node == "sim_node" else WITHIN)
+            made = Trial(rest, told, late, resumed, motion.late, goal.outcome)
+            if made.missed:
+                print(f"  missed: {made}; {goal.message}", file=sys.stderr, flush=True)
+            return made
 
 
 def trials(what, node: str, number: int, count: int) -> list[Trial]:
@@ -250,7 +268,8 @@ def line(name: str, made: list[Trial]) -> dict:
     """Prints what came of a fault, and gives it for the JSON."""
     worst, told, outcomes = max(t.rest for t in made), max(t.told for t in made), sorted({t.outcome for t in made})
     found = {"fault": name, "n": len(made), "misses": sum(t.missed for t in made), "worst": round(worst, 3),
-             "worst_told": round(told, 3), "resumed": round(max(t.resumed for t in made), 3), "outcomes": outcomes}
+             "worst_told": round(told, 3), "worst_heard": round(max(t.heard for t in made), 3),
+             "resumed": round(max(t.resumed for t in made), 3), "outcomes": outcomes}
     resumed = f"  resumed for {found['resumed']:.2f} s" if found["resumed"] else ""
     print(f"{name:46} n {found['n']:3}  misses {found['misses']:3}  worst {worst:.2f} s to rest, {told:.2f} s told  "
           f"{', '.join(outcomes)}{resumed}", flush=True)

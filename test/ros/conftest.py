@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from vla_ros.bringup import ENVIRONMENT
+from vla_ros.bringup import THREADS, transports
 
-os.environ.update(ENVIRONMENT)
+os.environ.update(transports(os.environ, image=0) | THREADS)  # images are small here: none goes through shared memory
 try:
     import rclpy
     import vla_ros.msg  # noqa: F401

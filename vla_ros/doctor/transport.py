@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 
-from vla_ros.bringup import TRANSPORTS, transports
+from vla_ros.bringup import TRANSPORTS, largest_image, transports
 from vla_ros.doctor.finding import Finding, error, ok, warning
 from vla_ros.errors import ConfigError
 from vla_ros.profile import RobotProfile
@@ -15,18 +15,19 @@ FILES, BUILTIN = TRANSPORTS[:2], TRANSPORTS[2]
 LEAST = 2  # images of every camera at once: one is read while the next is written
 
 
-def segment(environment: Mapping[str, str]) -> tuple[int | None, str]:
-    """[bytes] of a process's shared memory, and who says so; None where images do not travel by it.
+def segment(environment: Mapping[str, str], image: int) -> tuple[int | None, str]:
+    """[bytes] of a process's shared memory, and who says so; None where images do not travel by it. image: [bytes] of
+    the largest.
 
     Raises ConfigError for a profiles file that cannot be read.
     """
     rmw = environment.get("RMW_IMPLEMENTATION", "")
     if rmw and "fastrtps" not in rmw:
         return None, rmw
-    chosen = transports(environment) | environment
+    chosen = transports(environment, image) | environment
     file = next((chosen[name] for name in FILES if name in chosen), "")
-    size = largest_segment(file) if file else None
-    if size is not None:
+    size, others = described(file) if file else (None, False)
+    if size is not None or others:
         return size, file
     kind = chosen.get(BUILTIN, "DEFAULT").partition("?")[0]
     if kind.startswith("DEFAULT") or kind == "SHM":
@@ -34,14 +35,17 @@ def segment(environment: Mapping[str, str]) -> tuple[int | None, str]:
     return None, f"{BUILTIN} {kind}"
 
 
-def largest_segment(file: str) -> int | None:
-    """[bytes] of the shared memory that a profiles file of Fast DDS describes; None where it describes none."""
+def described(file: str) -> tuple[int | None, bool]:
+    """[bytes] of the shared memory that a profiles file of Fast DDS describes, None where it describes none; and
+    whether it describes other transports that take the place of the built-in ones."""
     try:
         root = ElementTree.parse(file).getroot()
     except (OSError, ElementTree.ParseError) as reason:
         raise ConfigError(f"Fast DDS's profiles file {file} cannot be read: {reason}") from reason
-    sizes = []
+    sizes, builtin = [], True
     for descriptor in root.iter():
+        if bare(descriptor) == "useBuiltinTransports":
+            builtin = (descriptor.text or "").strip() != "false"
         if bare(descriptor) == "transport_descriptor":
             parts = {bare(part): (part.text or "").strip() for part in descriptor}
             if parts.get("type") == "SHM":
@@ -49,7 +53,7 @@ def largest_segment(file: str) -> int | None:
                 if not text.isdecimal():
                     raise ConfigError(f"{file}: segment_size '{text}' is not a number of bytes")
                 sizes.append(int(text))
-    return max(sizes, default=None)
+    return max(sizes, default=None), not builtin
 
 
 def bare(element: ElementTree.Element) -> str:
@@ -60,7 +64,7 @@ def bare(element: ElementTree.Element) -> str:
 def transport(profile: RobotProfile, environment: Mapping[str, str]) -> Finding:
     """For the images of the profile's cameras, 3 bytes a pixel."""
     try:
-        size, source = segment(environment)
+        size, source = segment(environment, largest_image(profile))
     except ConfigError as reason:
         return error("transport", str(reason), "Fast DDS falls back to its default, which loses large images",
                      "correct the file, or unset the variable that names it")
