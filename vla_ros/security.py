@@ -57,8 +57,8 @@ def access(profile: RobotProfile, compressed: bool = False) -> dict[str, Access]
              "sim/task_state"),
             execute=("vla/execute",)),
         "sim_node": Access(
-            (*always, "/diagnostics", *cameras, *infos, "joint_states", "robot_description", "sim/task_state", "/clock",
-             "/tf", "/tf_static", *(["odom"] if profile.kind == "base" else [])),
+            (*always, "/diagnostics", *cameras, *infos, "joint_states", "robot_description", "sim/task_state",
+             "sim/truth", "/clock", "/tf", "/tf_static", *(["odom"] if profile.kind == "base" else [])),
             (profile.command.topic, "vla/instruction"), (*PARAMETERS, "sim/reset")),
         **({"watchdog_node": Access((*always, "/diagnostics", profile.command.topic),
                                     (*heard, "vla/control_status", profile.command.topic))}

@@ -70,8 +70,9 @@ def horizon(a: Acting) -> Iterator[Finding]:
     most = math.floor((reach - latency) / period + 1e-9)
     fewer = f"execute_steps:={most}, or " if most >= 1 else ""
     if a.spec.horizon <= a.execute_steps:
-        yield error("horizon", what, "every chunk is over before the next takes over: the robot stops between them",
-                    f"{fewer}a policy with a longer horizon")
+        yield warning("horizon", what, "every chunk is over before the next takes over: the robot stops and waits "
+                      "between them, as with any policy that answers one step at a time",
+                      f"{fewer}a policy with a longer horizon")
     elif reach < running + latency - 1e-9:
         yield warning("horizon", what, "with late images the robot stops and waits at the end of a chunk",
                       f"{fewer}a policy with a longer horizon, or a smaller max_observation_age")

@@ -131,18 +131,18 @@ class Client:
     def wait_ready(self, system: SystemDescription, timeout: float = 60.0,
                    watch: Callable[[], None] | None = None) -> None:
         """Returns when every process of the system has shown that it is ready, or raises NoSystemError."""
-        waiting, subscriptions = {}, []
+        waiting, said, subscriptions = {}, {}, []
         for process in system.processes:
             kind, name = process.ready
             if kind == "topic":
                 seen: list = []
                 subscriptions.append(self.node.create_subscription(TOPICS[name][0], name, seen.append, TOPICS[name][1]))
-                waiting[process.name] = partial(active, seen)
+                waiting[process.name], said[process.name] = partial(active, seen), seen
             else:
                 waiting[process.name] = {"action": self._action.server_is_ready, "publisher": partial(
                     self._publishes, process.name, name)}[kind]
         ready = self.spin_until(lambda: all(shown() for shown in waiting.values()), timeout, watch)
-        late = [name for name, shown in waiting.items() if not shown()]
+        late = [name + detail_of(said.get(name)) for name, shown in waiting.items() if not shown()]
         for subscription in subscriptions:
             self.node.destroy_subscription(subscription)
         if not ready:
@@ -231,6 +231,12 @@ class Client:
 def active(statuses: list) -> bool:
     """Whether the newest status is not that of a lifecycle node that waits to be activated."""
     return bool(statuses) and not getattr(statuses[-1], "detail", "").startswith(INACTIVE)
+
+
+def detail_of(statuses: list | None) -> str:
+    """What a node says of why it is not ready, in brackets; empty where it says nothing."""
+    detail = getattr(statuses[-1], "detail", "") if statuses else ""
+    return f" ({detail})" if detail else ""
 
 
 def executed(result: ExecuteInstruction.Result) -> Executed:
