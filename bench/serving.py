@@ -33,8 +33,8 @@ BATCH = 8
 
 
 @contextmanager
-def server(robot: str, clients: int, batch: int) -> Iterator[str]:
-    """Its address, while it runs."""
+def server(robot: str, clients: int, batch: int) -> Iterator[tuple[str, int]]:
+    """Its address and process id, while it runs."""
     command = [sys.executable, "-m", "vla_ros.cli", "serve", "--policy", "native", "--robot", robot, "--port", "0",
                "--clients", str(clients), "--batch", str(batch)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -42,7 +42,7 @@ def server(robot: str, clients: int, batch: int) -> Iterator[str]:
         address = re.search(r"ws://\S+", process.stdout.readline())
         if address is None:
             raise SimulationError("the server did not start")
-        yield f"{address[0]}?deadline={DEADLINE}"
+        yield f"{address[0]}?deadline={DEADLINE}", process.pid
         process.send_signal(signal.SIGINT)
         process.wait(DEADLINE)
     finally:
@@ -125,7 +125,7 @@ def main() -> int:
         seen = scenes(profile, args.clients)
         served = {}
         with server(args.robot, args.clients + 1, 1) as turns, server(args.robot, args.clients + 1, BATCH) as at_a_time:
-            for name, address, count in (("alone", turns, 1), ("in turn", turns, args.clients),
+            for name, (address, _), count in (("alone", turns, 1), ("in turn", turns, args.clients),
                                          ("at once", at_a_time, args.clients)):
                 served[name] = {"robots": count, **asked(address, profile, seen[:count], args.requests)}
         image = at_once(profile, seen, args.requests)
