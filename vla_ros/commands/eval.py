@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--conditions", help="all, or conditions parted by commas (default: plain; with --wordings: wordings)")
     add("--episodes", type=at_least(1), default=100, help="episodes a task; of a condition but plain, in all")
     add("--seeds-from", type=at_least(0), default=0, help="first seed; training uses none below 1000000")
+    add("--trained", action="store_true", help="seeds of training too, for a look at what was learnt by heart")
     add("--policy", default="native", help="native, oracle, hold, replay:FILE.npz, a checkpoint's folder or "
                                             "ws://HOST:PORT (there with ?deadline=60: seconds for an answer)")
     add("--clock", choices=CLOCKS, default="paused",
@@ -115,8 +116,9 @@ def changed_facts(args: argparse.Namespace) -> dict:
 def check(args: argparse.Namespace, conditions: list[str]) -> None:
     """Raises ConfigError for options that do not go together, before anything is started."""
     from vla_ros.training.demos import FIRST_SEED
-    if args.seeds_from + args.episodes > FIRST_SEED:
-        raise ConfigError(f"--seeds-from {args.seeds_from}: seeds from {FIRST_SEED} on are those that training uses")
+    if args.seeds_from + args.episodes > FIRST_SEED and not args.trained:
+        raise ConfigError(f"--seeds-from {args.seeds_from}: seeds from {FIRST_SEED} on are those that training uses; "
+                          "what was learnt by heart is no score (--trained looks at it nevertheless)")
     if args.compare and args.through != "ros":
         raise ConfigError("--compare needs --through ros")
     if args.through == "ros" and (conditions != ["plain"] or args.engine != "processes"):
