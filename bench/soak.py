@@ -36,6 +36,8 @@ PERIOD = 0.4  # [s] between the questions of a robot: four steps of a chunk
 LONGEST = 20  # questions of a connection
 SAMPLE = 2.0  # [s] between looks at the server's memory
 GROWTH = 0.05
+SLOTS = 4  # robots at a time that the server takes, for each that comes and goes: it learns of some ends late
+FULL = 503  # what it says when they are taken
 NEAR = 0.02  # share of an action's span: answers of a batch are those of one alone but for rounding
 
 
@@ -44,7 +46,7 @@ class Soak:
         self.address, self.profile, self.seen, self.end = address.partition("?")[0], profile, seen, end
         self.waits: list[float] = []
         self.first: dict[int, np.ndarray] = {}  # what each scene was answered at first
-        self.connections = self.left = 0  # left: answers that nobody waited for
+        self.connections = self.left = self.turned_away = 0  # left: answers that nobody waited for
         self.faults: list[str] = []
 
     async def robot(self, session: aiohttp.ClientSession, number: int) -> None:
@@ -52,6 +54,11 @@ class Soak:
         while time.monotonic() < self.end:
             try:
                 await self.visit(session, number, rng)
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status != FULL:
+                    raise
+                self.turned_away += 1
+                await asyncio.sleep(PERIOD)
             except (VlaError, aiohttp.ClientError, ConnectionError, TimeoutError) as error:
                 self.faults.append(f"robot {number}: {type(error).__name__} {error}")
 
@@ -104,7 +111,7 @@ def main() -> int:
     try:
         profile = load_profile("panda")
         seen = scenes(profile, args.robots)
-        with server("panda", args.robots + 1, args.robots) as (address, pid):
+        with server("panda", SLOTS * args.robots, args.robots) as (address, pid):
             soak = Soak(address, profile, seen, time.monotonic() + args.seconds)
             pages = asyncio.run(soak.run(pid))
     except VlaError as error:
@@ -115,7 +122,8 @@ def main() -> int:
     for text in soak.faults[:20]:
         print(text, file=sys.stderr)
     found = {"seconds": args.seconds, "robots": args.robots, "connections": soak.connections,
-             "replies": len(soak.waits), "faults": len(soak.faults), "left": soak.left, **figures(soak.waits),
+             "replies": len(soak.waits), "faults": len(soak.faults), "left": soak.left,
+             "turned_away": soak.turned_away, **figures(soak.waits),
              "memory_mib": round(pages[-1] * os.sysconf("SC_PAGE_SIZE") / 2**20, 1), "growth": round(grown, 4)}
     print(f"{args.seconds} s, {args.robots} robots: {found['connections']} connections, {found['replies']} replies, "
           f"{found['faults']} lost or wrong; p95 {1e3 * found['p95']:.0f} ms; {found['memory_mib']} MiB, {grown:+.1%}")

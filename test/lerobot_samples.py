@@ -1,6 +1,6 @@
-"""Small random checkpoints, written by LeRobot itself. Runs in LeRobot's environment:
+"""Random checkpoints, small or of the published sizes, written by LeRobot itself. Runs in LeRobot's environment:
 
-    DIR/bin/python test/lerobot_samples.py --out FOLDER [--kinds act diffusion smolvla]
+    DIR/bin/python test/lerobot_samples.py --out FOLDER [--kinds act diffusion smolvla] [--published]
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ SMALL = {"act": dict(chunk_size=8, n_action_steps=8, dim_model=32, n_heads=2, di
                            diffusion_step_embed_dim=16, num_inference_steps=3, crop_shape=(112, 112)),
          "smolvla": dict(chunk_size=8, n_action_steps=8, max_state_dim=8, max_action_dim=8, num_vlm_layers=2,
                          num_steps=3, resize_imgs_with_padding=(64, 64))}
+# LeRobot's own defaults, which are those of its published checkpoints; SmolVLA's backbone is SmolVLM2-500M.
+PUBLISHED = {"act": {"pretrained_backbone_weights": None}, "diffusion": {"pretrained_backbone_weights": None},
+             "smolvla": {}}
+VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+          "image_size": 512, "patch_size": 16}
+TEXT = {"hidden_size": 960, "intermediate_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 15,
+        "num_key_value_heads": 5, "head_dim": 64}
 SPEC = """
 action:
   names: [dx, dy, dz, gripper]
@@ -30,9 +37,9 @@ action:
   mode: delta
   gripper: open_is_one
   period: 0.1
-  horizon: 8
-images: {observation.images.front: front}
-state: {observation.state: [position, gap]}
+  horizon: {horizon}
+images: {{observation.images.front: front}}
+state: {{observation.state: [position, gap]}}
 """
 
 
@@ -52,8 +59,9 @@ def statistics() -> dict[str, dict[str, torch.Tensor]]:
             ACTION: of([0.0, 0.0, 0.0, GRIPPER], [STEP, STEP, STEP, 0.2])}
 
 
-def backbone(folder: Path) -> str:
-    """A small random SmolVLM in LeRobot's shape, with a tokenizer of a few words: no published file is needed."""
+def backbone(folder: Path, published: bool) -> str:
+    """A SmolVLM in LeRobot's shape, small or of the published size, with a tokenizer of a few words: no published file
+    is needed."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (
         GPT2TokenizerFast,
@@ -72,26 +80,30 @@ def backbone(folder: Path) -> str:
                                       "end_of_utterance_token": "<end_of_utterance>",
                                       "global_image_token": "<global-img>"})
     config = SmolVLMConfig(
-        image_token_id=words["<image>"], pad_token_id=words["<pad>"], scale_factor=2,
-        vision_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
-                       "image_size": 64, "patch_size": 16},
-        text_config={"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-                     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": len(words),
-                     "pad_token_id": words["<pad>"]})
+        image_token_id=words["<image>"], pad_token_id=words["<pad>"], scale_factor=4 if published else 2,
+        vision_config=VISION if published else {
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "image_size": 64, "patch_size": 16},
+        text_config={"model_type": "llama", "vocab_size": 49280 if published else len(words),
+                     "pad_token_id": words["<pad>"]} | (TEXT if published else {
+                         "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+                         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}))
     SmolVLMProcessor(SmolVLMImageProcessor(), tokenizer, SmolVLMVideoProcessor()).save_pretrained(folder)
     config.save_pretrained(folder)
     return str(folder)
 
 
-def write(kind: str, folder: Path, **changes) -> Path:
+def write(kind: str, folder: Path, published: bool = False, **changes) -> Path:
     """A checkpoint with random weights. changes: of LeRobot's configuration."""
     torch.manual_seed(0)
-    more = {"vlm_model_name": backbone(folder / "vlm")} if kind == "smolvla" and "vlm_model_name" not in changes else {}
-    config = make_policy_config(kind, **features(), device="cpu", push_to_hub=False, **SMALL[kind] | more | changes)
+    own = kind == "smolvla" and "vlm_model_name" not in changes
+    more = {"vlm_model_name": backbone(folder / "vlm", published)} if own else {}
+    sizes = (PUBLISHED if published else SMALL)[kind]
+    config = make_policy_config(kind, **features(), device="cpu", push_to_hub=False, **sizes | more | changes)
     get_policy_class(kind)(config).save_pretrained(folder)
     for processor in make_pre_post_processors(config, dataset_stats=statistics()):
         processor.save_pretrained(folder)
-    (folder / "vla.yaml").write_text(SPEC)
+    (folder / "vla.yaml").write_text(SPEC.format(horizon=config.n_action_steps))
     return folder
 
 
@@ -113,12 +125,15 @@ def expected(folder: Path, kind: str) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--published", action="store_true", help="of the published sizes, to be timed")
     parser.add_argument("--kinds", nargs="+", choices=SMALL, default=list(SMALL))
     args = parser.parse_args()
     for kind in args.kinds:
         folder = args.out / kind
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(write(kind, folder) / "expected.npy", expected(folder, kind))
+        write(kind, folder, args.published)
+        if not args.published:
+            np.save(folder / "expected.npy", expected(folder, kind))
 
 
 if __name__ == "__main__":
