@@ -54,13 +54,11 @@ class Soak:
         while time.monotonic() < self.end:
             try:
                 await self.visit(session, number, rng)
-            except aiohttp.WSServerHandshakeError as error:
-                if error.status != FULL:
-                    raise
-                self.turned_away += 1
-                await asyncio.sleep(PERIOD)
             except (VlaError, aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-                self.faults.append(f"robot {number}: {type(error).__name__} {error}")
+                full = getattr(error, "status", 0) == FULL
+                self.turned_away += full
+                self.faults += [] if full else [f"robot {number}: {type(error).__name__} {error}"]
+                await asyncio.sleep(PERIOD)
 
     async def visit(self, session: aiohttp.ClientSession, number: int, rng: random.Random) -> None:
         """One connection, from its beginning to its end."""

@@ -266,7 +266,8 @@ def disturbed(what: Disturbance, folder: Path, count: int) -> dict:
 
 
 def hanging(folder: Path, count: int) -> dict:
-    """A policy elsewhere that stops to answer: the policy node's thread waits for it, and the node lives on."""
+    """A policy elsewhere that stops to answer: the policy node's thread waits for it, and the node lives on. What it
+    answered last is executed to its end, as where images stop."""
     profile, server = load_profile("panda"), None
     plain = description("panda", folder)
     source = plain.processes[1].parameters["policy"]
@@ -284,7 +285,7 @@ def hanging(folder: Path, count: int) -> dict:
         if server is not None:
             server.kill()
             server.wait()
-    return line("policy elsewhere hangs", WITHIN, made)
+    return line("policy elsewhere hangs", RUN_OUT, made)
 
 
 def main() -> int:
