@@ -220,6 +220,30 @@ def test_nodes_do_not_outlive_a_killed_parent():
         time.sleep(0.1)
 
 
+def ready_task_node(system: System):
+    """Its process, once it has said that it is ready."""
+    task, end = system.processes[-1], time.monotonic() + READY
+    while not any("vla/execute is ready" in line for line in task.tail):
+        assert time.monotonic() < end, list(task.tail)
+        time.sleep(0.05)
+    return task
+
+
+def test_a_request_to_end_that_is_lost_is_made_again(monkeypatch):
+    lost: list[int] = []
+    with System(robot_system(policy="hold"), domain=free_domain()) as running:
+        task = ready_task_node(running)
+        send = task.signal
+        monkeypatch.setattr(task, "signal", lambda number: send(number) if lost else lost.append(number))
+    assert lost == [signal.SIGTERM] and "task_node" not in running.ends
+
+
+def test_what_does_not_end_is_killed_and_named():
+    with System(robot_system(policy="hold"), domain=free_domain()) as running:
+        ready_task_node(running).signal(signal.SIGSTOP)
+    assert running.ends["task_node"].startswith("was ended by SIGKILL")
+
+
 def test_a_node_that_dies_brings_the_system_down_by_name():
     with pytest.raises(ProcessError, match=r"policy_node ended with exit code 2: .*no recording missing\.npz") as wrong:
         with System(robot_system(policy="replay:missing.npz"), domain=free_domain()) as running:

@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 import rclpy
@@ -55,17 +54,6 @@ class Ending:
     def __bool__(self) -> bool:
         """Also when the `vla up` that started this process is gone, however it went."""
         return self.requested or (self.parent != 0 and os.getppid() != self.parent)
-
-
-@contextmanager
-def held_signals() -> Iterator[None]:
-    """Signals that ask to end come at the end of the `with` statement: an executor that is cut short while it is made
-    aborts the process, and what that has in shared memory stays."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def shield_parameters(node: Node) -> None:
@@ -120,11 +108,10 @@ def run_node(make: Callable[[], Node], args, loop) -> int:
     try:
         node = make()
         shield_parameters(node)
-        with held_signals():
-            executor = make_executor()
-            executor.add_node(node)
-            ending.loading = False
-            ending.listen()  # the executor has put its own handlers there
+        ending.loading = False  # cut short while it is made, an executor aborts the process: its shared memory stays
+        executor = make_executor()
+        executor.add_node(node)
+        ending.listen()  # the executor has put its own handlers there
         loop(node, executor, ending)
         return 0
     except VlaError as error:

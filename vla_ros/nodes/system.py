@@ -17,6 +17,7 @@ from vla_ros.errors import VlaError
 from vla_ros.nodes.shared_memory import files_of, remove_unused
 
 GRACE = 5.0  # [s] that processes have to end by themselves
+AGAIN = 1.5  # [s] after which they are asked again
 TAIL = 15  # lines of output that are kept of each
 
 
@@ -147,11 +148,14 @@ class System:
         return Overlay({name: self._environment[name] for name in self.description.environment})
 
     def stop(self) -> None:
-        """Ends all processes: asks first, and kills what is left after a while."""
-        for running in self.processes:
-            running.signal(signal.SIGTERM)
-        end = time.monotonic() + GRACE
-        while time.monotonic() < end and not all(running.ended() for running in self.processes):
+        """Ends all processes: asks first, more than once, as a request that comes while a node's executor puts its own
+        handlers in place is lost; and kills what is left after a while."""
+        begin, asked = time.monotonic(), 0
+        while (past := time.monotonic() - begin) < GRACE and not all(running.ended() for running in self.processes):
+            if past >= asked * AGAIN:
+                asked += 1
+                for running in self.processes:
+                    running.signal(signal.SIGTERM)
             time.sleep(0.02)
         left = set().union(*(files_of(running.child.pid) for running in self.processes if not running.ended()))
         for running in self.processes:
