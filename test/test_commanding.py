@@ -196,6 +196,9 @@ def test_stop_latches_and_a_release_alone_moves_nothing():
     work.instruct("go")
     work.offer = Offer(chunk(PANDA, UP, 2 * TICK), "go", 8)
     assert not work.take()
+    work.instruction = "go"  # whatever may have put it there
+    assert not work.take()
+    work.instruction = ""
     work.stop(False)
     assert not work.take() and work.tick(3 * TICK) == held and work.state == "holding"
     work.instruct("go")

@@ -150,10 +150,7 @@ def test_a_program_from_a_hub_that_is_named(kind, folder, key):
 def test_a_checkpoint_that_names_another(folder, kind):
     said = {"base_model_name_or_path": "/elsewhere", "peft_type": "LORA"}
     (folder / "adapter_config.json").write_text(json.dumps(said))
-    if kind in ("llava", "pi0"):  # of transformers' own loading
-        refused(kind, folder, "is an adapter")
-    else:
-        opened(kind, folder)
+    refused(kind, folder, "is an adapter")
 
 
 # Weights

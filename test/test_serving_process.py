@@ -72,8 +72,12 @@ def test_the_native_model_answers_there_as_it_does_here():
                 one, other = here.infer(seen), there.infer(seen)
                 assert one.values.tobytes() == other.values.tobytes() and one.refusal == other.refusal
                 assert one.tokens.tobytes() == np.asarray(other.tokens, one.tokens.dtype).tobytes()
-                assert (one.stamp, one.confidence, one.text, one.looks) == (
-                    other.stamp, other.confidence, other.text, other.looks)
+                assert (one.stamp, one.text) == (other.stamp, other.text)
+                # Bins are the same; what is no bin has rounding that differs between processes on some processors.
+                assert one.confidence == pytest.approx(other.confidence, rel=1e-5)
+                assert [look.name for look in one.looks] == [look.name for look in other.looks]
+                assert [figure for look in one.looks for figure in (look.u, look.v, look.confidence)] == pytest.approx(
+                    [figure for look in other.looks for figure in (look.u, look.v, look.confidence)], rel=1e-4)
                 world.step(None)
     world.close()
     torch.set_num_threads(threads)

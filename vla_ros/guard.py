@@ -73,9 +73,8 @@ class ArmGuard:
         self.forget()
 
     def begin(self, measured: np.ndarray) -> None:
-        """Motion starts from `measured` joint positions (N,) [rad]. Raises ActionError when they are not finite, or
-        where no such joint can be."""
-        require_finite(measured, "the measured positions are not finite: nothing bounds the first step")
+        """Motion starts from `measured` joint positions (N,) [rad]. Raises ActionError where no such joint can be, or
+        none at all: NaN lies in no limits."""
         for name, value in zip(self.profile.joints, measured, strict=True):
             if not self.low[name] - ASTRAY <= value <= self.high[name] + ASTRAY:
                 raise ActionError("astray", f"{name} is measured at {value:.3g} rad, its limits are "

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from vla_ros.errors import CheckpointError
 from vla_ros.naming import about_pickles
 
+ADAPTER = "adapter_config.json"  # of peft
 LARGEST_TEXT = 1 << 28  # [bytes] of a file that is no weights: the tokenizers of today have 1 << 25
 TEXTS = (".json", ".jinja", ".model", ".txt", ".yaml")
 MOST = 4096  # layers, heads, experts, steps: what is made one by one, before any size could be compared
@@ -44,6 +45,8 @@ def vet(folder: Path) -> None:
     """Before anything in a folder is read; does nothing where there is none. Raises CheckpointError."""
     if not folder.is_dir():
         return
+    if (folder / ADAPTER).is_file():  # transformers would look for the other one, by whatever name it has there
+        raise CheckpointError(f"checkpoint {folder} is an adapter ({ADAPTER}) to another: merge the two first")
     root = home(folder)
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(root):

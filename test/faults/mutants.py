@@ -63,8 +63,6 @@ MUTANTS = (
            'not finite")', "pass", FINITE),
     Mutant("way ahead not finite", GUARD, 'require_finite(ahead.flat, "the way ahead holds positions that are not '
            'finite")', "pass", "test/test_motion.py -k way_ahead_that_is_not_finite"),
-    Mutant("beginning not finite", GUARD, 'require_finite(measured, "the measured positions are not finite: nothing '
-           'bounds the first step")', "pass", FINITE),
     never("measured where no joint can be", GUARD, "not self.low[name] - ASTRAY <= value <= self.high[name] + ASTRAY",
           "test/test_guard.py -k no_joint_can_be"),
     Mutant("place not finite", GUARD, 'require_finite(place, "the way leads to a place that is not finite")', "pass",
@@ -85,8 +83,8 @@ MUTANTS = (
     Mutant("jerk", MOTION, "jerk * period**3", "1e3 * jerk * period**3", WAY),
     Mutant("position of a plan", MOTION, "return np.minimum(self.low, self.position), np.maximum(self.high, "
            "self.position)", "return self.low - 9, self.high + 9", WAY),
-    Mutant("plan checked", MOTION, "taken = plan is not None and self._keeps_limits(plan) and",
-           "taken = plan is not None and", "test/test_motion.py -k solver_that_is_wrong"),
+    Mutant("plan checked", MOTION, "self._keeps_limits(plan) and accept(plan):", "accept(plan):",
+           "test/test_motion.py -k solver_that_is_wrong"),
     Mutant("braking checked", MOTION, "plan if plan is not None and self._keeps_limits(plan) and",
            "plan if plan is not None and", "test/test_motion.py -k solver_that_is_wrong"),
     Mutant("base not finite", GUARD, 'require_finite((command.v, command.w), "command holds velocities that are not '

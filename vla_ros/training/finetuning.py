@@ -26,6 +26,7 @@ from vla_ros.training.batches import expert_chunks
 from vla_ros.training.demos import collect_plain
 from vla_ros.training.instructing import Asked, Asker, View
 from vla_ros.training.trainer import CLIP, LOG_EVERY, WEIGHT_DECAY, log, make_accelerator, resume, save, schedule
+from vla_ros.untrusted import vet
 from vla_ros.vlm.description import file_of
 from vla_ros.vlm.tuning import Lora, Sample, adapt, answer_loss, batch_of, load_adapter
 
@@ -122,6 +123,7 @@ def tune(settings: Settings, base: Path, out: Path, demos: Path, jobs: int) -> P
 
     demos: folder of demonstrations, completed if need be. Raises CheckpointError or ConfigError.
     """
+    vet(base)
     profile, file = load_profile(settings.robot), file_of(base, "")
     if file is None:
         raise CheckpointError(f"{base} has no vla.yaml, which says what its words mean as actions (docs/vlm.md)")

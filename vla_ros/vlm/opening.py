@@ -12,7 +12,6 @@ from vla_ros.errors import CheckpointError
 from vla_ros.openvla.files import shards
 from vla_ros.untrusted import first_line, read_json, require_described, require_finite, require_modest, stored
 
-ADAPTER = "adapter_config.json"  # names a checkpoint of its own choice, which transformers would open
 OWN = {"local_files_only": True, "trust_remote_code": False}
 NAMED = 3  # tensors that an error names
 
@@ -23,8 +22,6 @@ def open_model(kind: type, make: Callable[..., PreTrainedModel], folder: Path, d
     Raises CheckpointError with what is wrong, before memory is taken for it.
     """
     where = f"checkpoint {folder}"
-    if (folder / ADAPTER).is_file():
-        raise CheckpointError(f"{where} is an adapter ({ADAPTER}) to another: merge the two first")
     content = read_json(folder / "config.json")
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{where}: config.json is no mapping")
