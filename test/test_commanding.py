@@ -195,7 +195,7 @@ def test_stop_latches_and_a_release_alone_moves_nothing():
     assert work.state == "stopped" and held == work.tick(2 * TICK)
     work.instruct("go")
     work.offer = Offer(chunk(PANDA, UP, 2 * TICK), "go", 8)
-    assert not work.take()
+    assert not work.take() and work.instruction == ""
     work.instruction = "go"  # whatever may have put it there
     assert not work.take()
     work.instruction = ""
