@@ -10,6 +10,7 @@ import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 
+from vla_ros.nodes import running
 from vla_ros.nodes.client import Client
 from vla_ros.nodes.domains import free_domain
 
@@ -45,6 +46,17 @@ def test_a_parameter_of_a_type_that_there_is_not_fails_with_a_reason_and_ends_no
         result = ask(client, SetParametersAtomically, "task_node/set_parameters_atomically", parameters=wanted).result
         assert not result.successful and "77" in result.reason
         assert ask(client, SetParameters, "task_node/set_parameters", parameters=wanted[1:]).results[0].successful
+
+
+def test_a_process_hurries_where_it_is_allowed_to(monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "setpriority", lambda *given: asked.append(given))
+    assert running.hurry() and asked == [(os.PRIO_PROCESS, 0, running.PRIORITY)]
+
+    def refuse(*given):
+        raise PermissionError
+    monkeypatch.setattr(os, "setpriority", refuse)
+    assert not running.hurry(), "it runs as any other"
 
 
 ASKED_WHILE_MADE = """

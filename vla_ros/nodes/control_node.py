@@ -33,7 +33,7 @@ from vla_ros.nodes.diagnostics import OK, STEADY, WARN, counts, milliseconds, sp
 from vla_ros.nodes.latching import KEPT, STOP, Latch
 from vla_ros.nodes.managed import Managed
 from vla_ros.nodes.params import Parameter
-from vla_ros.nodes.running import run
+from vla_ros.nodes.running import hurry, run
 from vla_ros.nodes.signs import PAUSE, POLICY, ROBOT, TASK, Signs, age_fault, silence_limit
 from vla_ros.nodes.statistics import Window
 from vla_ros.profile import load_profile
@@ -302,6 +302,7 @@ def control_node() -> ControlNode:
 
 
 def main(args=None) -> int:
+    hurry()  # before the first thread is made
     return run(control_node, args)
 
 

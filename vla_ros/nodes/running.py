@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 from vla_ros.bringup import PARENT
 from vla_ros.errors import VlaError
 
+PRIORITY = -10  # niceness; below 0 it takes CAP_SYS_NICE, or a `nice` limit in limits.conf
 POLL = 0.1  # [s] how soon a request to end is noticed while nothing else happens
 
 
@@ -54,6 +55,15 @@ class Ending:
     def __bool__(self) -> bool:
         """Also when the `vla up` that started this process is gone, however it went."""
         return self.requested or (self.parent != 0 and os.getppid() != self.parent)
+
+
+def hurry() -> bool:
+    """This process wakes up before others, with all threads that it will have; False where that is not allowed."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    except PermissionError:
+        return False
+    return True
 
 
 def shield_parameters(node: Node) -> None:
