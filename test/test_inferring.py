@@ -328,7 +328,7 @@ def test_timings_of_every_stage():
     bench.clock += 20 * MS
     timings = bench.turn().timings
     assert list(timings) == ["age", "wait", "convert", "encode", "decode", "total"]
-    assert timings["age"] == pytest.approx(0.025), "from the oldest part's stamp to the last part's arrival"
+    assert timings["age"] == pytest.approx(0.02), "from the oldest image's stamp to the last part's arrival"
     assert timings["wait"] > 0 and timings["convert"] > 0
     assert timings["total"] > timings["age"] + timings["wait"] + timings["convert"]
 

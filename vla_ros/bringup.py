@@ -37,7 +37,11 @@ def largest_image(profile: RobotProfile) -> int:
 
 
 THREADS = {"OMP_NUM_THREADS": "1"}  # a second thread makes a small model wait for it: slower wherever cores are busy
-ENVIRONMENT = transports(os.environ) | THREADS
+# [bytes] glibc gives the memory of each image back to the system and asks for it anew, page by page: 2 ms of the 3.4
+# that 640 x 480 takes from node to node (bench/overhead.py). Read when a process starts; other C libraries ignore it.
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 27),
+          "MALLOC_TOP_PAD_": str(1 << 22)}
+ENVIRONMENT = transports(os.environ) | THREADS | MEMORY
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ def system(name: str, processes: tuple[Process, ...], a: dict) -> SystemDescript
     remappings = tuple(remapping(word) for word in a["remap"].split())
     named = tuple(replace(p, remappings=remappings, namespace=a["namespace"]) for p in processes)
     image = None if a.get("overview") else largest_image(load_profile(a["robot"]))
-    return SystemDescription(name, named, a["namespace"], transports(os.environ, image) | THREADS)
+    return SystemDescription(name, named, a["namespace"], transports(os.environ, image) | THREADS | MEMORY)
 
 
 def remapping(text: str) -> tuple[str, str]:

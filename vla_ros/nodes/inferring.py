@@ -238,9 +238,9 @@ class Inferring:
         return self._observer.observation(images, {n: job.stamps[n] for n in images}, joints, job.instruction)
 
     def _answer(self, job: Job, chunk: ActionChunk, began: float, measured: dict[str, float]) -> ActionChunk | None:
-        """The chunk, with the stages from the oldest part's stamp on [s]; None when other words are in force by now."""
+        """The chunk, with the stages from the oldest image's stamp on [s]; None when other words are in force."""
         last = max(job.parts.values(), key=lambda part: part.received)
-        age = max(0.0, (last.arrival - min(job.stamps.values())) / 1e9)
+        age = max(0.0, (last.arrival - min(job.key)) / 1e9)
         self.seconds.add(measured["infer"])
         self.misses += measured["infer"] > self.deadline
         timings = {"age": age, "wait": began - last.received, "convert": measured["convert"],
