@@ -22,7 +22,7 @@ from vla_ros.cli import main
 from vla_ros.errors import CheckpointError, ConfigError
 from vla_ros.evaluation.identity import named
 from vla_ros.hub import archives, fetching
-from vla_ros.naming import about_pickles, hub_name, is_archive, split_checksum
+from vla_ros.naming import about_parts, about_pickles, hub_name, is_archive, split_checksum
 from vla_ros.policies import checkpoint_folder, open_policy
 from vla_ros.remote.address import is_address
 
@@ -136,6 +136,13 @@ def test_what_is_not_as_the_hub_says_is_refused_and_removed(hub, file):
     assert fetching.local(NAME) is None
     hub.altered = set()
     assert (checkpoint_folder(REPO, PANDA) / file).read_bytes() == hub.files[file]
+
+
+def test_a_repository_that_would_lose_a_part_of_its_model_is_refused(hub):
+    hub.files = FILES | {"proprio_projector--150000_checkpoint.pt": b"pickle"}
+    with pytest.raises(CheckpointError, match="is of several parts, and proprio_projector--150.*is a pickle"):
+        checkpoint_folder(REPO, PANDA)
+    assert not any(method == "GET" and "resolve" in path for method, path, _ in hub.asked)
 
 
 def test_a_repository_of_pickles_is_refused_before_anything_is_brought(hub):
@@ -293,11 +300,20 @@ def test_an_archive_of_pickles(tmp_path):
         checkpoint_folder(archive.as_uri(), PANDA)
 
 
+def test_an_archive_that_would_lose_a_part_of_its_model(tmp_path):
+    part = {"action_head--150000_checkpoint.pt": b"pickle"}
+    archive = packed(tmp_path / "from" / "a.zip", FILES | part)
+    with pytest.raises(CheckpointError, match="of several parts, and small/action_head--150.*is a pickle"):
+        checkpoint_folder(archive.as_uri(), PANDA)
+    converted = FILES | part | {"action_head.safetensors": b"weights"}
+    assert checkpoint_folder(packed(tmp_path / "from" / "b.zip", converted).as_uri(), PANDA)
+
+
 # Pickles
 
-def code_said(names):
+def code_said(names, said=about_pickles):
     """What the command of the message runs, taken apart as a shell would."""
-    command = shlex.split(about_pickles(names).partition(": ")[2].partition(", then bring")[0])
+    command = shlex.split(said(names).partition(": ")[2].partition(", then bring")[0])
     assert command[:2] == ["python", "-c"] and len(command) == 3
     return command[2]
 
@@ -310,6 +326,15 @@ def test_the_command_that_is_given_converts(tmp_path, monkeypatch):
     exec(code_said(file.name for file in tmp_path.iterdir()), {})
     made = load_file(tmp_path / WEIGHTS)
     assert made.keys() == tensors.keys() and all(torch.equal(made[name], tensors[name]) for name in tensors)
+
+
+def test_the_command_for_a_part_of_a_model_names_that_part(tmp_path, monkeypatch):
+    torch.save({"module.a": torch.ones(2)}, tmp_path / "action_head--150000_checkpoint.pt")
+    (tmp_path / "optimizer.pt").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    exec(code_said(["optimizer.pt", "action_head--150000_checkpoint.pt"], about_parts), {})
+    assert list(load_file(tmp_path / "action_head.safetensors")) == ["module.a"]
+    assert about_parts(["optimizer.pt", "model.safetensors"]) == ""
 
 
 def test_the_command_that_is_given_runs_nothing_of_a_pickle(tmp_path, monkeypatch):

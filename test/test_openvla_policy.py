@@ -13,9 +13,8 @@ from test_imports import run_blocked
 from test_policies import PolicyContract
 
 from vla_ros.chunking import ChunkScheduler
-from vla_ros.commands.doctor import cameras_read
 from vla_ros.decoding import ArmDecoder, waypoints
-from vla_ros.doctor.examine import examine
+from vla_ros.doctor.examine import cameras_read, examine
 from vla_ros.doctor.finding import ERROR, OK
 from vla_ros.errors import ActionError, CheckpointError, ConfigError, ObservationError, UnknownNameError, VlaError
 from vla_ros.evaluation.identity import named
@@ -262,6 +261,6 @@ def test_what_does_not_fit_the_robot_is_said_before_the_weights_are_read(folder,
     with pytest.raises(ActionError, match="disagree"):
         open_policy(str(mine), UPRIGHT)
     run_blocked(("torch", "transformers"), f"""
-from vla_ros.doctor.examine import examine
+from vla_ros.doctor.examine import cameras_read, examine
 from vla_ros.profile import load_profile
 assert examine(load_profile("panda"), {str(mine) + "?rotation=hold"!r}, weights=False)""")

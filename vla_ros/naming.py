@@ -15,6 +15,7 @@ from vla_ros.errors import ConfigError
 
 KEPT = (".json", ".safetensors", ".txt", ".model", ".jinja", ".yaml")  # all that is ever brought
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")  # which run code when they are read
+PARTS = ("action_head", "noisy_action_projector", "proprio_projector", "vision_backbone")  # of OpenVLA-OFT: a file each
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 SCHEMES = ("https", "http", "file")
 CHECKSUM = "#sha256="
@@ -70,8 +71,20 @@ def leads_out(name: str) -> bool:
     return path.is_absolute() or ".." in path.parts or "\\" in name
 
 
-def about_pickles(names: Iterable[str]) -> str:
-    """Of the pickles among the names of files: why they are not opened, and how to convert them. Empty for none."""
+def about_parts(names: Iterable[str]) -> str:
+    """Of pickles that are parts of a model whose weights lie beside: without them these would say other things, and
+    nothing would show it. Empty for none."""
+    names = list(names)
+    for part in PARTS:
+        files = [name for name in names if PurePosixPath(name).name.startswith(part)]
+        if not any(name.endswith(".safetensors") for name in files) and (text := about_pickles(files, part)):
+            return text
+    return ""
+
+
+def about_pickles(names: Iterable[str], made: str = "model") -> str:
+    """Of the pickles among the names of files: why they are not opened, and how to convert them to `made`.safetensors.
+    Empty for none."""
     found = sorted(name for name in names if PurePosixPath(name).suffix in PICKLES)
     if not found:
         return ""
@@ -79,6 +92,6 @@ def about_pickles(names: Iterable[str]) -> str:
     files = str(PurePosixPath(found[0]).with_name(f"{stem}*{PurePosixPath(found[0]).suffix}"))
     code = ("import glob, torch; from safetensors.torch import save_file; save_file({name: tensor.clone() "
             f"for file in sorted(glob.glob('{files}')) for name, tensor in torch.load(file, map_location='cpu', "
-            "weights_only=True).items()}, 'model.safetensors')")
+            f"weights_only=True).items()}}, '{made}.safetensors')")
     return (f"{found[0]} is a pickle, which runs code when it is read, and is never opened; on a machine that may be "
-            f'lost: python -c "{code}", then bring model.safetensors')
+            f'lost: python -c "{code}", then bring {made}.safetensors')

@@ -149,9 +149,11 @@ def require_words(vocabulary: Mapping[str, int], most: int, where: str) -> None:
         raise CheckpointError(f"{where}: the tokenizer has a word {last}, the model has {most} words")
 
 
-def lacking_weights(folder: Path, wanted: str) -> CheckpointError:
-    """The error for a folder without `wanted`; of pickles in their place it says how to convert them."""
-    pickles = about_pickles(path.name for path in folder.iterdir())
+def lacking_weights(folder: Path, wanted: str, part: str = "") -> CheckpointError:
+    """The error for a folder without `wanted`; of pickles in their place it says how to convert them. part: of a model
+    with several, how its files begin."""
+    names = (path.name for path in folder.iterdir() if path.name.startswith(part))
+    pickles = about_pickles(names, part or "model")
     return CheckpointError(f"checkpoint {folder} lacks {wanted}{'; ' + pickles if pickles else ''}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vla_ros.bringup import ENVIRONMENT, EXECUTE_STEPS, NAMESPACE, POLICY, REMAP, ROBOT
 from vla_ros.cli import at_least
-from vla_ros.errors import ConfigError, VlaError
+from vla_ros.errors import ConfigError
 
 HELP = "examine checkpoint, robot and running topics before the first motion: vla doctor --robot panda --policy native"
 FIND, LISTEN = 2.0, 5.0  # [s] to find a running system, and to listen to it at most
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 def examine_running(profile, args: argparse.Namespace):
     """What is to be said of the topics; that nothing runs, or that ROS is not there, is no error."""
+    from vla_ros.doctor.examine import cameras_read
     from vla_ros.doctor.finding import error, ok
     from vla_ros.doctor.topics import examine_topics
     for name, value in ENVIRONMENT.items():
@@ -66,23 +67,6 @@ def examine_running(profile, args: argparse.Namespace):
             return [error("topics", str(reason), "no node can publish or read it", "letters, digits, _ and / in the "
                           "names of cameras and topics of the profile")]
     return [ok("topics", "no running system: topics not examined")] if heard is None else examine_topics(heard)
-
-
-def cameras_read(profile, policy: str) -> tuple[str, ...]:
-    """Those that the policy reads; all of the robot's where nothing says which."""
-    from vla_ros.doctor import lerobot
-    from vla_ros.doctor.checkpoint import Checkpoint
-    from vla_ros.doctor.openvla import planned
-    from vla_ros.policies import checkpoint_folder, is_lerobot, is_openvla
-    try:
-        if is_lerobot(policy):
-            return lerobot.planned(policy, profile)[1].cameras
-        folder = checkpoint_folder(policy, profile)
-        if is_openvla(folder):
-            return (planned(folder, policy, profile).camera,)
-        return Checkpoint.read(folder, profile).cameras
-    except VlaError:
-        return tuple(profile.cameras)
 
 
 def described(finding) -> str:

@@ -14,9 +14,11 @@ from vla_ros.doctor.finding import ERROR, Finding, error, ok, run
 from vla_ros.doctor.transport import transport
 from vla_ros.errors import CheckpointError, UnknownNameError, VlaError
 from vla_ros.lerobot.options import is_lerobot
+from vla_ros.openvla.configuration import is_oft, undescribed
 from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import is_address
 from vla_ros.remote.described import Described
+from vla_ros.spec import ActionSpec
 from vla_ros.vlm.description import describe, file_of
 
 OF_CHECKPOINT = (checkpoint.files, checkpoint.trained_on, checkpoint.action_statistics,
@@ -44,10 +46,11 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
     folder = checkpoint_folder(policy, profile)
     if not folder.is_dir():
         raise CheckpointError(f"no checkpoint folder {folder}; expected one with {', '.join(checkpoint.FILES)}")
-    if is_openvla(folder):
+    if is_openvla(folder) and not is_oft(folder):
         return found + list(of_openvla(folder, policy, profile, execute_steps, weights))
-    if described := file_of(folder, with_options(policy)[1]):
-        return found + list(of_described(described, policy, profile, execute_steps, weights))
+    described = file_of(folder, with_options(policy)[1])
+    if described or is_oft(folder):
+        return found + list(of_described(described, folder, policy, profile, execute_steps, weights))
     try:
         c = Checkpoint.read(folder, profile)
         acting = Acting(c.spec, profile, execute_steps)
@@ -82,24 +85,30 @@ def of_openvla(folder: Path, policy: str, profile: RobotProfile, execute_steps: 
     yield from openvla.weights(policy, profile) if weights else ()
 
 
-def of_described(file: Path, policy: str, profile: RobotProfile, execute_steps: int,
+def of_described(file: Path | None, folder: Path, policy: str, profile: RobotProfile, execute_steps: int,
                  weights: bool) -> Iterator[Finding]:
-    """A vision-language model, by the file that says what its words mean."""
+    """A model of others, by the file that says what its words or numbers mean."""
     from vla_ros.doctor import openvla
-    from vla_ros.policies import checkpoint_folder, model_type
     try:
-        if model_type(checkpoint_folder(policy, profile)) == "pi0":
-            meant = Described(str(file), profile, "prompt")
-            made, cameras, words = meant.description, meant.cameras, "no words"
-        else:
-            made = describe(file, profile)
-            cameras, words = made.images, "FAST" if made.fast else "bins"
+        if file is None:
+            raise undescribed(folder)
+        spec, cameras, says = meaning(file, folder, profile)
     except VlaError as reason:
-        yield error("description", str(reason), UNREADABLE, "docs/vlm.md has what it holds")
+        yield error("description", str(reason), UNREADABLE, "docs/vlm.md and docs/openvla.md have what it holds")
         return
-    yield ok("description", f"{file.name}: cameras {', '.join(cameras)}; {words}")
-    yield from run(OF_ACTIONS, Acting(made.action, profile, execute_steps))
+    yield ok("description", f"{file.name}: cameras {', '.join(cameras)}; {says}")
+    yield from run(OF_ACTIONS, Acting(spec, profile, execute_steps))
     yield from openvla.weights(policy, profile) if weights else ()
+
+
+def meaning(file: Path, folder: Path, profile: RobotProfile) -> tuple[ActionSpec, tuple[str, ...], str]:
+    """Of a checkpoint with a file beside it: spec, cameras that it reads, and how it says actions. Raises VlaError."""
+    from vla_ros.policies import model_type
+    if is_oft(folder) or model_type(folder) == "pi0":
+        meant = Described(str(file), profile, "prompt")
+        return meant.spec, meant.cameras, "numbers, no words"
+    made = describe(file, profile)
+    return made.action, made.images, "FAST" if made.fast else "bins"
 
 
 def of_lerobot(policy: str, profile: RobotProfile, execute_steps: int, weights: bool) -> Iterator[Finding]:
@@ -126,3 +135,20 @@ def without_checkpoint(profile: RobotProfile, policy: str, execute_steps: int) -
         return
     yield ok("policy", f"'{opened.name}' reads no checkpoint")
     yield from run(OF_ACTIONS, Acting(opened.spec, profile, execute_steps))
+
+
+def cameras_read(profile: RobotProfile, policy: str) -> tuple[str, ...]:
+    """Those that the policy reads; all of the robot's where nothing says which."""
+    from vla_ros.doctor import lerobot, openvla
+    from vla_ros.policies import checkpoint_folder, is_openvla, with_options
+    try:
+        if is_lerobot(policy):
+            return lerobot.planned(policy, profile)[1].cameras
+        folder = checkpoint_folder(policy, profile)
+        if is_openvla(folder) and not is_oft(folder):
+            return (openvla.planned(folder, policy, profile).camera,)
+        if described := file_of(folder, with_options(policy)[1]):
+            return meaning(described, folder, profile)[1]
+        return Checkpoint.read(folder, profile).cameras
+    except VlaError:
+        return tuple(profile.cameras)

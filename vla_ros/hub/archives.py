@@ -20,7 +20,7 @@ from huggingface_hub.file_download import http_get
 
 from vla_ros.errors import CheckpointError
 from vla_ros.hub.fetching import digest, first_line
-from vla_ros.naming import KEPT, about_pickles, leads_out, split_checksum
+from vla_ros.naming import KEPT, about_parts, about_pickles, leads_out, split_checksum
 
 FOLDER, RECORD = "checkpoint", "record.json"
 
@@ -100,6 +100,8 @@ def extract(archive: Path, folder: Path, url: str) -> None:
             if member.kind == "link" or leads_out(member.name):
                 raise CheckpointError(f"{url}: '{member.name}' is a link, or leads out of the archive")
         kept = [m for m in members if m.kind == "file" and PurePosixPath(m.name).suffix in KEPT]
+        if parts := about_parts(m.name for m in members):
+            raise CheckpointError(f"{url} holds a model of several parts, and {parts}, with all other files")
         size, free = sum(member.size for member in kept), shutil.disk_usage(archive.parent).free
         if size > free:
             raise CheckpointError(f"{url} unpacks to {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")

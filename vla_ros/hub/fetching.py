@@ -18,7 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
 from vla_ros.errors import CheckpointError
-from vla_ros.naming import KEPT, HubName, about_pickles, leads_out
+from vla_ros.naming import KEPT, HubName, about_parts, about_pickles, leads_out
 
 PART = 1 << 24  # [bytes] hashed at once
 NAMED = 4  # files that an error names
@@ -77,6 +77,8 @@ def fetch(name: HubName) -> Path:
     wanted = {file: said for file, said in files.items() if PurePosixPath(file).suffix in KEPT}
     if not any(file.endswith(".safetensors") for file in wanted):
         raise CheckpointError(f"{name} on {constants.ENDPOINT} has no .safetensors. {about_pickles(files)}".strip())
+    if parts := about_parts(files):
+        raise CheckpointError(f"{name} on {constants.ENDPOINT} is of several parts, and {parts}, with all other files")
     strange = [file for file in wanted if leads_out(file)]
     if strange:
         raise CheckpointError(f"{name} on {constants.ENDPOINT} names a file '{strange[0]}', which leads out of it")

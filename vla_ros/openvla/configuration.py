@@ -7,12 +7,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from vla_ros.errors import CheckpointError, UnknownNameError
+from vla_ros.errors import CheckpointError, ConfigError, UnknownNameError
 from vla_ros.untrusted import read_json, require_modest
 
 MODEL_TYPE = "openvla"
 CONFIG = "config.json"
-HEADS = ("action_head", "noisy_action_projector", "proprio_projector", "vision_backbone")  # files beside the weights
+HEAD, PROPRIO, ENDING = "action_head", "proprio_projector", ".safetensors"  # of OpenVLA-OFT, beside the weights
+UNKNOWN = {"noisy_action_projector": "actions by diffusion", "vision_backbone": "vision that is told the words (FiLM)"}
 EMPTY_WORD = 29871  # the Llama tokenizer's empty piece, which training put between the prompt and the actions
 ACTS = ("gelu", "quick_gelu")
 
@@ -132,10 +133,27 @@ def open_config(folder: Path) -> OpenVlaConfig:
         raise CheckpointError(f"no checkpoint folder {folder}")
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"checkpoint {folder} lacks {CONFIG}")
-    heads = sorted(path.name for path in folder.iterdir() if path.name.startswith(HEADS))
-    if heads:  # without it the same weights would say other things, and nothing would show that
-        raise CheckpointError(f"checkpoint {folder} is one of OpenVLA-OFT: it acts by {heads[0]}, unknown here")
+    foreign = {name: what for name, what in UNKNOWN.items() if beside(folder, name)}
+    for name, what in foreign.items():  # without it the same weights would say other things, and nothing would show it
+        raise CheckpointError(f"checkpoint {folder} is one of OpenVLA-OFT with {what} ({name}), unknown here")
     return read_config(read_json(folder / CONFIG))
+
+
+def beside(folder: Path, name: str) -> bool:
+    """Whether there is a file of that part beside the weights, whatever its format."""
+    return any(folder.glob(f"{name}*"))
+
+
+def is_oft(folder: Path) -> bool:
+    """Whether a checkpoint acts by a head of its own, rather than by words."""
+    return beside(folder, HEAD) or beside(folder, PROPRIO)
+
+
+def undescribed(folder: Path) -> ConfigError:
+    """The error for one of OpenVLA-OFT without a file that says what its numbers mean."""
+    return ConfigError(f"checkpoint {folder} is one of OpenVLA-OFT: which cameras and state it reads, and what its "
+                       "actions mean, is to be said in vla.yaml there, or in a file as in FOLDER?spec=FILE "
+                       "(docs/openvla.md)")
 
 
 def read_config(data: Mapping[str, Any]) -> OpenVlaConfig:

@@ -63,12 +63,15 @@ class OpenVla(nn.Module):
         return any(name.startswith(f"vision_backbone.{part}.{prefix}")
                    for part, tower in self.vision_backbone.items() for prefix in tower.unread)
 
+    def look(self, pixels: Sequence[Tensor]) -> Tensor:
+        """pixels (1, 3, H, W) a tower: what the language model reads of an image, (1, P, W)."""
+        features = [tower(image) for tower, image in zip(self.vision_backbone.values(), pixels, strict=True)]
+        return self.projector(torch.cat(features, 2))
+
     def embed(self, ids: Tensor, pixels: Sequence[Tensor]) -> Tensor:
         """ids (1, L), pixels (1, 3, H, W) a tower: (1, P + L, W), the patches behind the first word."""
-        features = [tower(image) for tower, image in zip(self.vision_backbone.values(), pixels, strict=True)]
-        patches = self.projector(torch.cat(features, 2))
         words = self.language_model.get_input_embeddings()(ids)
-        return torch.cat([words[:, :1], patches, words[:, 1:]], 1)
+        return torch.cat([words[:, :1], self.look(pixels), words[:, 1:]], 1)
 
     @torch.inference_mode()
     def say(self, ids: Sequence[int], pixels: Sequence[Tensor], count: int) -> Said:

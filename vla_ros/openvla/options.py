@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from vla_ros.errors import ConfigError, UnknownNameError
@@ -10,7 +11,7 @@ from vla_ros.errors import ConfigError, UnknownNameError
 SWITCH = {"true": True, "false": False}
 DTYPES = ("stored", "bfloat16", "float32")
 ROTATIONS = ("follow", "hold")
-OPTIONS = ("camera", "center_crop", "device", "dtype", "period", "rotation", "unnorm_key")
+BOUNDS = {"quantiles": ("q01", "q99"), "extremes": ("min", "max")}  # of a data set's numbers: where -1 and 1 lie
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,41 @@ class Options:
     rotation: str = "follow"
 
 
-def read_options(query: str) -> Options:
+@dataclass(frozen=True)
+class OftOptions:
+    """How one of OpenVLA-OFT is to be run. spec: the file that says what its numbers mean, where it is not beside the
+    weights; bounds: of BOUNDS; the others as above."""
+
+    spec: str = ""
+    unnorm_key: str = ""
+    bounds: str = "quantiles"
+    center_crop: bool = False
+    dtype: str = "stored"
+    device: str = ""
+
+
+VALID = {"center_crop": SWITCH, "dtype": DTYPES, "rotation": ROTATIONS, "bounds": BOUNDS}
+Kind = TypeVar("Kind", Options, OftOptions)
+
+
+def read_options(query: str, kind: type[Kind] = Options) -> Kind:
     """Raises UnknownNameError or ConfigError that names what is valid."""
+    known = sorted(field.name for field in fields(kind))
     try:
         given = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else {}
     except ValueError as error:
-        raise ConfigError(f"options '{query}' must read NAME=VALUE&NAME=VALUE, of {', '.join(OPTIONS)}") from error
+        raise ConfigError(f"options '{query}' must read NAME=VALUE&NAME=VALUE, of {', '.join(known)}") from error
     for name in given:
-        if name not in OPTIONS:
-            raise UnknownNameError("option of an OpenVLA checkpoint", name, OPTIONS)
-    for name, valid in {"center_crop": SWITCH, "dtype": DTYPES, "rotation": ROTATIONS}.items():
+        if name not in known:
+            raise UnknownNameError("option of an OpenVLA checkpoint", name, known)
+    for name, valid in VALID.items():
         if name in given and given[name] not in valid:
             raise UnknownNameError(f"value of {name}", given[name], valid)
     if "center_crop" in given:
         given["center_crop"] = SWITCH[given["center_crop"]]
     if "period" in given:
         given["period"] = seconds(given["period"])
-    return Options(**given)
+    return kind(**given)
 
 
 def seconds(text: str) -> float:

@@ -24,3 +24,11 @@ def prompt_ids(instruction: str, config: OpenVlaConfig, tokenizer: Tokenizer) ->
     words = tokenizer.encode(prompt_text(instruction, config.style), add_special_tokens=False).ids
     end = [] if words[-1:] == [EMPTY_WORD] else [EMPTY_WORD]
     return [config.llama["bos_token_id"], *words, *end]
+
+
+def asked(instruction: str, config: OpenVlaConfig, tokenizer: Tokenizer, room: int) -> tuple[list[int], str]:
+    """Ids of the prompt, or why it cannot be read. room: ids at most."""
+    if not any(c.isalnum() for c in instruction):
+        return [], "the instruction is empty"
+    ids = prompt_ids(instruction, config, tokenizer)
+    return ids, f"the instruction is too long: {len(ids)} words, at most {room}" if len(ids) > room else ""

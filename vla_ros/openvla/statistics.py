@@ -18,25 +18,28 @@ FILE = "dataset_statistics.json"  # of a fine-tuned run: counts instead of what 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one data set: low, high (D,), the 1 % and 99 % quantiles in its units; scaled (D,) bool, False for what was
-    not normalised, the gripper as a rule. normalise() and unnormalise() are an inverse pair where high is above low."""
+    """Of one data set: low, high (D,) in its units, as a rule the 1 % and 99 % quantiles; scaled (D,) bool, False for
+    what was not normalised, the gripper as a rule. normalise() and unnormalise() are an inverse pair where high is
+    above low. keys: what low and high are called in the file, for errors."""
 
     key: str
     low: np.ndarray
     high: np.ndarray
     scaled: np.ndarray
+    keys: tuple[str, str] = ("q01", "q99")
 
     def __post_init__(self):
+        low, high = self.keys
         if not self.low.ndim == self.high.ndim == self.scaled.ndim == 1 or not len(self.low):
-            raise CheckpointError(f"statistics of '{self.key}': q01, q99 and mask must be lists of numbers")
+            raise CheckpointError(f"statistics of '{self.key}': {low}, {high} and mask must be lists of numbers")
         if not len(self.low) == len(self.high) == len(self.scaled):
-            raise CheckpointError(f"statistics of '{self.key}': q01 has {len(self.low)} numbers, q99 {len(self.high)}, "
-                                  f"mask {len(self.scaled)}")
+            raise CheckpointError(f"statistics of '{self.key}': {low} has {len(self.low)} numbers, {high} "
+                                  f"{len(self.high)}, mask {len(self.scaled)}")
         if not np.isfinite([self.low, self.high]).all():
-            raise CheckpointError(f"statistics of '{self.key}': q01 and q99 must be finite")
+            raise CheckpointError(f"statistics of '{self.key}': {low} and {high} must be finite")
         wrong = np.flatnonzero(self.scaled & (self.high < self.low)).tolist()
         if wrong:
-            raise CheckpointError(f"statistics of '{self.key}': q99 lies below q01 in dimensions {wrong}")
+            raise CheckpointError(f"statistics of '{self.key}': {high} lies below {low} in dimensions {wrong}")
 
     @property
     def dim(self) -> int:
@@ -60,8 +63,10 @@ def stored(folder: Path, config: OpenVlaConfig) -> Mapping[str, Any]:
     return statistics
 
 
-def choose(statistics: Mapping[str, Any], key: str = "") -> Statistics:
-    """Those of data set `key`, or of the only one. statistics: as `stored` gives them.
+def choose(statistics: Mapping[str, Any], key: str = "", of: str = "action",
+           keys: tuple[str, str] = Statistics.keys) -> Statistics:
+    """Those of data set `key`, or of the only one. statistics: as `stored` gives them; of: 'action' or 'proprio'; keys:
+    of what becomes -1 and 1.
 
     Raises UnknownNameError, ConfigError or CheckpointError, which list the keys that there are.
     """
@@ -75,18 +80,19 @@ def choose(statistics: Mapping[str, Any], key: str = "") -> Statistics:
         key = next(iter(statistics))
     if key not in statistics:
         raise UnknownNameError("unnorm_key", key, statistics)
-    return read_statistics(key, statistics[key])
+    return read_statistics(key, statistics[key], of, keys)
 
 
-def read_statistics(key: str, described: Any) -> Statistics:
-    actions = described.get("action") if isinstance(described, Mapping) else None
-    missing = [name for name in ("q01", "q99") if not isinstance(actions, Mapping) or name not in actions]
+def read_statistics(key: str, described: Any, of: str = "action",
+                    keys: tuple[str, str] = Statistics.keys) -> Statistics:
+    numbers = described.get(of) if isinstance(described, Mapping) else None
+    missing = [name for name in keys if not isinstance(numbers, Mapping) or name not in numbers]
     if missing:
-        raise CheckpointError(f"statistics of '{key}' lack {' and '.join(missing)} of their actions")
+        raise CheckpointError(f"statistics of '{key}' lack {' and '.join(missing)} of {of}")
     try:
-        low, high = np.array(actions["q01"], float), np.array(actions["q99"], float)
-        mask = actions.get("mask")
+        low, high = (np.array(numbers[name], float) for name in keys)
+        mask = numbers.get("mask")
         scaled = np.ones(low.shape, bool) if mask is None else np.array(mask, float).astype(bool)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"statistics of '{key}': q01, q99 and mask must be lists of numbers") from error
-    return Statistics(key, low, high, scaled)
+        raise CheckpointError(f"statistics of '{key}': {', '.join(keys)} and mask must be lists of numbers") from error
+    return Statistics(key, low, high, scaled, keys)

@@ -55,6 +55,8 @@ KINDS = (
          memory=SMALL),
     Kind("OPENVLA_FOLDER?unnorm_key=NAME", "OpenVLA as it was published", "its statistics and the options",
          (*MODEL, "PIL"), docs="docs/openvla.md", memory=f"{HALF}, 15 GB for 7.5 billion"),
+    Kind("OFT_FOLDER?spec=FILE", "OpenVLA-OFT: a chunk in one pass, by a head of its own",
+         "the file, or vla.yaml in the folder", (*MODEL, "PIL"), docs="docs/openvla.md", memory=f"{HALF}, 16 GB"),
     Kind("VLM_FOLDER?spec=FILE", "a vision-language model whose words are actions, as bins or FAST",
          "the file, or vla.yaml in the folder", (*MODEL, "scipy", "PIL"), docs="docs/vlm.md", memory=HALF),
     Kind("PI0_FOLDER?spec=FILE", "pi0 in the layout of transformers", "the file, or vla.yaml in the folder",

@@ -13,7 +13,7 @@ from vla_ros.observing import require_image
 from vla_ros.openvla.files import Checkpoint, open_checkpoint
 from vla_ros.openvla.fitting import Plan, plan, require_fitting
 from vla_ros.openvla.options import Options
-from vla_ros.openvla.prompt import prompt_ids
+from vla_ros.openvla.prompt import asked
 from vla_ros.profile import RobotProfile
 from vla_ros.spec import ARM_UNITS
 from vla_ros.tokens import EdgeBins
@@ -44,7 +44,8 @@ class OpenVlaPolicy:
 
     def infer(self, observation: Observation) -> ActionChunk:
         begin, statistics, fitting = time.perf_counter(), self.plan.statistics, self.plan.fitting
-        ids, reason = self._words(observation.instruction)
+        c, taken = self.checkpoint, self.checkpoint.config.patches + statistics.dim
+        ids, reason = asked(observation.instruction, c.config, c.tokenizer, c.model.room - taken)
         if reason:
             return self._refuse(observation, reason)
         pixels = self.checkpoint.images.read(require_image(observation, self.cameras[0]), self.center_crop)
@@ -57,15 +58,6 @@ class OpenVlaPolicy:
         action = statistics.unnormalise(self.bins.decode(self.checkpoint.config.words - said.tokens))
         return ActionChunk(fitting.steps(action), self.spec, observation.stamp, tokens=fitting.tokens(said.tokens),
                            confidence=typical(said.probabilities), timings=timings)
-
-    def _words(self, instruction: str) -> tuple[list[int], str]:
-        """Token ids of the prompt, or why it cannot be read."""
-        if not any(c.isalnum() for c in instruction):
-            return [], "the instruction is empty"
-        config = self.checkpoint.config
-        ids, room = prompt_ids(instruction, config, self.checkpoint.tokenizer), self.checkpoint.model.room
-        room -= config.patches + self.plan.statistics.dim
-        return ids, f"the instruction is too long: {len(ids)} words, at most {room}" if len(ids) > room else ""
 
     def _stray(self, tokens: np.ndarray) -> str:
         """What the model said that is no action; the reference takes any other word for the largest motion."""
