@@ -14,6 +14,7 @@ import argparse
 import json
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,6 @@ CHECKPOINTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def profile():
-    from dataclasses import replace
     return replace(load_profile("panda"), action=ActionSpec.from_dict(samples.SAID["action"]))
 
 

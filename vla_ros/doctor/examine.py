@@ -14,7 +14,7 @@ from vla_ros.doctor.finding import ERROR, Finding, error, ok, run
 from vla_ros.doctor.transport import transport
 from vla_ros.errors import CheckpointError, UnknownNameError, VlaError
 from vla_ros.lerobot.options import is_lerobot
-from vla_ros.openvla.configuration import is_oft, undescribed
+from vla_ros.openvla.configuration import undescribed
 from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import is_address
 from vla_ros.remote.described import Described
@@ -34,7 +34,7 @@ def examine(profile: RobotProfile, policy: str, execute_steps: int = EXECUTE_STE
 
     Raises UnknownNameError or CheckpointError where `policy` names nothing that there is.
     """
-    from vla_ros.policies import checkpoint_folder, is_openvla, with_options
+    from vla_ros.policies import checkpoint_folder, is_oft, is_openvla, with_options
     found = run(robot.CHECKS, robot.Robot(profile))
     found.append(transport(profile, os.environ))
     if policy == "oracle":
@@ -103,7 +103,7 @@ def of_described(file: Path | None, folder: Path, policy: str, profile: RobotPro
 
 def meaning(file: Path, folder: Path, profile: RobotProfile) -> tuple[ActionSpec, tuple[str, ...], str]:
     """Of a checkpoint with a file beside it: spec, cameras that it reads, and how it says actions. Raises VlaError."""
-    from vla_ros.policies import model_type
+    from vla_ros.policies import is_oft, model_type
     if is_oft(folder) or model_type(folder) == "pi0":
         meant = Described(str(file), profile, "prompt")
         return meant.spec, meant.cameras, "numbers, no words"
@@ -140,7 +140,7 @@ def without_checkpoint(profile: RobotProfile, policy: str, execute_steps: int) -
 def cameras_read(profile: RobotProfile, policy: str) -> tuple[str, ...]:
     """Those that the policy reads; all of the robot's where nothing says which."""
     from vla_ros.doctor import lerobot, openvla
-    from vla_ros.policies import checkpoint_folder, is_openvla, with_options
+    from vla_ros.policies import checkpoint_folder, is_oft, is_openvla, with_options
     try:
         if is_lerobot(policy):
             return lerobot.planned(policy, profile)[1].cameras

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vla_ros.errors import CheckpointError, ConfigError, UnknownNameError
+from vla_ros.naming import PARTS
 from vla_ros.untrusted import read_json, require_modest
 
 MODEL_TYPE = "openvla"
 CONFIG = "config.json"
-HEAD, PROPRIO, ENDING = "action_head", "proprio_projector", ".safetensors"  # of OpenVLA-OFT, beside the weights
-UNKNOWN = {"noisy_action_projector": "actions by diffusion", "vision_backbone": "vision that is told the words (FiLM)"}
+HEAD, NOISE, PROPRIO, VISION = PARTS  # of OpenVLA-OFT, beside the weights
+UNKNOWN = {NOISE: "actions by diffusion", VISION: "vision that is told the words (FiLM)"}
 EMPTY_WORD = 29871  # the Llama tokenizer's empty piece, which training put between the prompt and the actions
 ACTS = ("gelu", "quick_gelu")
 
@@ -133,9 +134,9 @@ def open_config(folder: Path) -> OpenVlaConfig:
         raise CheckpointError(f"no checkpoint folder {folder}")
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"checkpoint {folder} lacks {CONFIG}")
-    foreign = {name: what for name, what in UNKNOWN.items() if beside(folder, name)}
-    for name, what in foreign.items():  # without it the same weights would say other things, and nothing would show it
-        raise CheckpointError(f"checkpoint {folder} is one of OpenVLA-OFT with {what} ({name}), unknown here")
+    for name, what in UNKNOWN.items():
+        if beside(folder, name):  # without it the same weights would say other things, and nothing would show it
+            raise CheckpointError(f"checkpoint {folder} is one of OpenVLA-OFT with {what} ({name}), unknown here")
     return read_config(read_json(folder / CONFIG))
 
 
@@ -144,8 +145,8 @@ def beside(folder: Path, name: str) -> bool:
     return any(folder.glob(f"{name}*"))
 
 
-def is_oft(folder: Path) -> bool:
-    """Whether a checkpoint acts by a head of its own, rather than by words."""
+def has_head(folder: Path) -> bool:
+    """Whether a checkpoint acts by a head of its own, as those of OpenVLA-OFT do, rather than by words."""
     return beside(folder, HEAD) or beside(folder, PROPRIO)
 
 

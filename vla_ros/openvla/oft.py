@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vla_ros.errors import CheckpointError
-from vla_ros.openvla.configuration import ENDING, HEAD, PROPRIO
+from vla_ros.openvla.configuration import HEAD, PROPRIO, beside
 from vla_ros.openvla.modeling import OpenVla
 from vla_ros.untrusted import first_line, lacking_weights, require_finite, stored
 
 BLOCKS = 2  # of the head
 END = 2  # the word that ends a text, Llama 2's
+ENDING = ".safetensors"
 WRAPPED = "module."  # before the names of what was trained on several GPUs
 
 
@@ -91,15 +92,12 @@ class Parts:
 def open_parts(folder: Path, model: OpenVla) -> Parts:
     """In the type and on the device of the model. Raises CheckpointError with what is wrong."""
     width, like = model.language_model.config.hidden_size, model.language_model.lm_head.weight
-    head = read_part(part_file(folder, HEAD), like)
-    given = sizes(head, "model.fc2.weight", f"{HEAD} of {folder}")[0]
-    file = next(folder.glob(f"{PROPRIO}*"), None)
-    if file is None:
-        return Parts(filled(ActionHead(width, given), head, f"{HEAD} of {folder}"), None)
-    proprio = read_part(part_file(folder, PROPRIO), like)
-    taken = sizes(proprio, "fc1.weight", f"{PROPRIO} of {folder}")[1]
-    return Parts(filled(ActionHead(width, given), head, f"{HEAD} of {folder}"),
-                 filled(ProprioProjector(width, taken), proprio, f"{PROPRIO} of {folder}"))
+    where, tensors = f"{HEAD} of {folder}", read_part(part_file(folder, HEAD), like)
+    head = filled(ActionHead(width, sizes(tensors, "model.fc2.weight", where)[0]), tensors, where)
+    if not beside(folder, PROPRIO):
+        return Parts(head, None)
+    where, tensors = f"{PROPRIO} of {folder}", read_part(part_file(folder, PROPRIO), like)
+    return Parts(head, filled(ProprioProjector(width, sizes(tensors, "fc1.weight", where)[1]), tensors, where))
 
 
 def part_file(folder: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.lerobot.options import PREFIX, is_lerobot
 from vla_ros.naming import hub_name, is_archive
-from vla_ros.openvla.configuration import MODEL_TYPE, is_oft
+from vla_ros.openvla.configuration import MODEL_TYPE, has_head
 from vla_ros.paths import shipped_checkpoint
 from vla_ros.policies.kinds import KINDS
 from vla_ros.policy import Policy
@@ -42,7 +42,7 @@ def open_policy(source: str, profile: RobotProfile) -> Policy:
         from vla_ros.policies.replay import ReplayPolicy
         return ReplayPolicy.load(rest, profile)
     folder, (_, options) = checkpoint_folder(source, profile), with_options(source)
-    if is_openvla(folder) and is_oft(folder):
+    if is_oft(folder):
         from vla_ros.openvla.options import OftOptions, read_options
         from vla_ros.policies.oft import OftPolicy
         return OftPolicy.load(folder, profile, read_options(options, OftOptions))
@@ -98,6 +98,10 @@ def with_options(source: str) -> tuple[str, str]:
 
 def is_openvla(folder: Path) -> bool:
     return model_type(folder) == MODEL_TYPE
+
+
+def is_oft(folder: Path) -> bool:
+    return is_openvla(folder) and has_head(folder)
 
 
 def model_type(folder: Path):

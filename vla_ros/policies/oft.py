@@ -24,7 +24,7 @@ from vla_ros.remote.described import Described
 from vla_ros.types import ActionChunk, Observation
 from vla_ros.vlm.description import file_of
 
-WORDS, EPSILON = "prompt", 1e-8  # the key of the instruction; what the reference adds to every span
+WORDS, EPSILON = "prompt", 1e-8  # the key of the instruction; what the reference adds to the span of a state
 
 
 class OftPolicy:
@@ -86,21 +86,15 @@ class OftPolicy:
         made = predict(c.model, self.parts, ids, images, state, self.meant.chain.shape[0]).cpu().numpy()
         acted = time.perf_counter()
         try:
-            chunk = self.meant.chunk(self._units(made), observation.stamp, 0.0)
+            chunk = self.meant.chunk(self.actions.unnormalise(made), observation.stamp, 0.0)
         except RemoteError as error:
             raise ActionError("values", str(error)) from error
         return ActionChunk(chunk.values, self.spec, observation.stamp,
                            timings={"preprocess": read - begin, "act": acted - read})
 
     def _state(self, observation: Observation) -> torch.Tensor:
-        """float32 (N,), as the model reads it."""
+        """float32 (N,), as the model reads it: a number that never changed becomes -1, or 1 where it has."""
         given = self.meant.request(observation, reset=False)[next(iter(self.meant.description.state))]
         s = self.state
         scaled = np.where(s.scaled, 2 * (given - s.low) / (s.high - s.low + EPSILON) - 1, given)
         return torch.from_numpy(np.clip(scaled, -1, 1)).float()
-
-    def _units(self, made: np.ndarray) -> np.ndarray:
-        """(T, D) of the head, in the units of the data set."""
-        a = self.actions
-        return np.where(a.scaled, 0.5 * (made + 1) * (a.high - a.low + EPSILON) + a.low, made)
-
