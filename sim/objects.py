@@ -104,4 +104,6 @@ def tray(engine: Engine, thing: SceneObject) -> tuple[int, int, float]:
 
 
 def rgba(thing: SceneObject) -> tuple[float, ...]:
-    return (*COLOURS[thing.colour], 1.0)
+    if thing.colour in COLOURS:
+        return (*COLOURS[thing.colour], 1.0)
+    return (*(value / 255 for value in bytes.fromhex(thing.colour.removeprefix("#"))), 1.0)

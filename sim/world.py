@@ -61,7 +61,8 @@ def grip_width(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SceneObject:
-    """A thing to be named. size: edge or diameter [m]; position (3,) of its centre [m]; yaw [rad]; world frame."""
+    """A thing to be named. colour: one of COLOURS, or '#rrggbb' where there is no word for it; size: edge or diameter
+    [m]; position (3,) of its centre [m]; yaw [rad]; world frame."""
 
     shape: str
     colour: str
@@ -71,7 +72,7 @@ class SceneObject:
 
     @property
     def words(self) -> str:
-        return self.shape if self.shape in CONTAINERS else f"{self.colour} {self.shape}"
+        return f"{self.colour} {self.shape}" if self.shape in MOVABLE and self.colour in COLOURS else self.shape
 
     @property
     def half_height(self) -> float:

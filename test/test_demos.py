@@ -1,6 +1,7 @@
 """Demonstrations: what is simulated, from which seeds, and what a frame knows."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from vla_ros.profile import load_profile
 from vla_ros.sim.appearance import PLAIN, displaced
 from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.tasks import TASKS, get_task
+from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
+from vla_ros.sim.world import COLOURS, MOVABLE, OBJECT_COLOURS
 from vla_ros.training import demos, recording
 
 FAMILIES = ["reach", "stop", "pick"]
@@ -75,6 +78,37 @@ def test_some_scenes_are_displaced_and_some_lit():
     lit = np.array([look.ambient != PLAIN.ambient for look in catcher.looks])
     assert abs(moved.mean() - demos.DISPLACED) < 0.1 and abs(lit.mean() - demos.LIT) < 0.1
     assert (moved & lit).any() and (~moved & ~lit).any()
+
+
+def test_a_tint_is_no_colour_that_has_a_name_and_least_of_all_one_kept_from_its_shape():
+    rng = np.random.default_rng(0)
+    for shape in MOVABLE:
+        tints = np.array([list(bytes.fromhex(demos.nameless(rng, shape)[1:])) for _ in range(300)]) / 255
+        for name in OBJECT_COLOURS:
+            least = demos.UNSEEN if (shape, name) in HELD_OUT_PAIRS else demos.UNLIKE
+            assert np.linalg.norm(tints - COLOURS[name], axis=1).min() > least - 0.01, (shape, name)
+        assert np.ptp(tints, axis=0).min() > 0.7, "of every hue"
+
+
+def test_a_tinted_scene_shows_its_tints(world):
+    scene = get_task("pick").layout(np.random.default_rng(3))
+    for hexes, rgb in (("#00ffee", (0, 1, 1)), ("#ff00aa", (1, 0, 0.7))):
+        world.lay_out(replace(scene, objects=tuple(replace(thing, colour=hexes) for thing in scene.objects),
+                              start=(0.40, 0.0, 0.34, 0.08)), get_task("pick"))
+        image, mask = world.observe().images["front"], world.mask("front")
+        shown = image[mask == scene.target].astype(float)
+        assert len(shown) and np.corrcoef(shown.mean(0), rgb)[0, 1] > 0.9
+        assert recording.frame(world, world.observe())["colour"].max() == -1
+
+
+def test_tinted_scenes_are_still_and_have_seeds_of_their_own(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(demos, "complete", lambda folder, wanted, jobs: asked.extend(wanted))
+    demos.collect(tmp_path, FAMILIES, 10, 700, 1, tinted=1000)
+    made = [shard for shard in asked if shard.tinted]
+    assert sum(shard.count for shard in made) == 1000 and all(shard.still for shard in made)
+    seeds = Counter((s.task, seed) for s in asked for seed in range(s.seed, s.seed + s.count))
+    assert max(seeds.values()) == 1 and len({shard.file for shard in asked}) == len(asked)
 
 
 def test_pixels_are_where_the_image_shows_the_objects_however_the_camera_stands(world):

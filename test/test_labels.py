@@ -19,6 +19,7 @@ from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.world import COLOURS, CONTAINERS
 from vla_ros.training import batches, instructing, recording
 from vla_ros.training.batches import NOWHERE, PATCH, THERE_NOT, UNKNOWN, Labeller
+from vla_ros.training.demos import tinted
 from vla_ros.training.instructing import NONE, Asked, Asker, View, absent_words
 from vla_ros.words import known_words, plain
 
@@ -268,6 +269,37 @@ def test_what_a_question_is_about_is_to_be_looked_at(frames):
     assert about["where", PATCH] and about["colour", PATCH] and about["what", PATCH] and about["is there", PATCH]
     assert about["is there", THERE_NOT] and about["what", THERE_NOT], "'nothing'"
     assert about["count", batches.UNKNOWN] and about["count", THERE_NOT] and not about["count", PATCH]
+
+
+def test_what_has_a_colour_without_a_name_is_named_by_its_shape_where_that_is_the_only_one(world, pair):
+    rng, asker, seen = np.random.default_rng(0), Asker("panda"), Counter()
+    for seed in range(60):
+        task = get_task(asker.families[seed % len(asker.families)])
+        scene = tinted(task.layout(np.random.default_rng(seed)), rng)
+        world.lay_out(scene, task)
+        view = View.of(f := still(world), 0)
+        count = len(scene.objects)
+        shapes, tints = [shape for shape, _ in view.kinds], [not colour for _, colour in view.kinds]
+        assert tints == [thing.colour.startswith("#") for thing in scene.objects]
+        for asked in (asker.ask(rng, view, first) for first in (True, False) for _ in range(15)):
+            for index in {asked.target, asked.reference} - {NONE}:
+                assert not tints[index] or shapes.count(shapes[index]) == 1
+                seen["without a name", asked.verdict] += tints[index]
+            assert not (set(named_in(asked.text)) - kinds_in(view)) or asked.verdict != "act"
+        names = batches.KIND_OF[f["shape"][0], f["colour"][0]][:count]
+        movable = np.array([shape not in CONTAINERS for shape in shapes])
+        assert (names[tints, :2] == -1).all() and (names[movable, 2] >= 0).all(), "a shape, and no more"
+        labeller = labeller_of(f)
+        labeller.batch(rng, 1, 8, *pair)
+        assert len(labeller.clear) == (not any(tints))
+    assert seen["without a name", "act"] > 50 and seen["without a name", "absent"]
+
+
+def test_no_question_is_about_a_scene_with_a_colour_that_has_no_name(frames):
+    colour = frames["colour"].copy()
+    colour[1:, 0] = -1
+    batch, _ = labeller_of(frames | {"colour": colour}).questions(np.random.default_rng(0), 20, 1)
+    assert len(colour) > 1 and (batch.image.numpy() == frames["image"][0]).all()
 
 
 def test_some_of_what_is_not_there_is_not_anywhere(views):

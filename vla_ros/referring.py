@@ -13,7 +13,7 @@ import numpy as np
 from vla_ros.errors import ConfigError
 from vla_ros.synonyms import lookup, one_of, synonyms
 
-Kind = tuple[str, str]  # shape, colour
+Kind = tuple[str, str]  # shape, colour; '' where there is no word for the colour
 NONE = -1
 MARGIN = 0.04  # [m] by which what a phrase says must hold for the object, and for no other
 NEAR = 0.16  # [m] between centres, at most, of what is near something
@@ -64,7 +64,7 @@ def phrase(rng: np.random.Generator, kinds: Sequence[Kind], positions: np.ndarra
 
 
 def colour_words(kind: Kind) -> tuple[str, ...]:
-    return () if kind[0] in synonyms().containers else lookup(synonyms().colours, "colour", kind[1])
+    return () if kind[0] in synonyms().containers or not kind[1] else lookup(synonyms().colours, "colour", kind[1])
 
 
 def whole_names(kind: Kind) -> list[str]:
@@ -79,8 +79,8 @@ def by_kind(kinds: Sequence[Kind], index: int) -> list[list[str]]:
     others = [kind for i, kind in enumerate(kinds) if i != index]
     contained = shape in synonyms().containers
     lone_shape = all(s != shape for s, _ in others)
-    lone_colour = not contained and all(c != colour for _, c in others)
-    unique = lone_shape if contained else (shape, colour) not in others
+    lone_colour = not contained and colour and all(c != colour for _, c in others)
+    unique = lone_shape if contained or not colour else (shape, colour) not in others
     return [
         whole_names(kinds[index]) if unique else [],
         list(synonyms().nouns(shape)) if lone_shape and not contained else [],

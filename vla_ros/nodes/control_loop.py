@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from vla_ros.nodes.commanding import Commanding, Offer
+from vla_ros.nodes.phase import Phase
 from vla_ros.nodes.signs import Signs, age_fault
 from vla_ros.nodes.statistics import Stages
 from vla_ros.types import Command
@@ -28,6 +29,7 @@ class ControlLoop:
         self.overruns = 0
         self.stages = Stages(600)  # schedule: from a chunk's arrival to its first command; command: the making of one
         self._lock, self._now, self._publish, self._changed, self._warn = lock, now, publish, changed, warn
+        self._phase = Phase(period)
         self._begun: Offer | None = None
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -61,7 +63,8 @@ class ControlLoop:
         return False
 
     def _run(self, closing: threading.Event) -> None:
-        """On a fixed schedule. Missed periods are left out and counted, not made up for."""
+        """On a fixed schedule, but that it may slip into step with the chunks. Missed periods are left out and counted,
+        not made up for."""
         due = time.monotonic()
         while not closing.wait(max(0.0, due - time.monotonic())):
             begin = time.monotonic()
@@ -73,6 +76,7 @@ class ControlLoop:
                 self.work.miss(self.signs.silent(time.monotonic()))
                 self._check_joints(now := self._now())
                 self._command(now, begin)
+                due += self._phase.slip()
             self._changed()
 
     def _command(self, now: int, begin: float) -> None:
@@ -85,7 +89,9 @@ class ControlLoop:
         self.stages.add({"command": time.monotonic() - began})
         if self.work.begun is not self._begun:
             self._begun = self.work.begun
-            self.stages.add({"schedule": began - self._begun.received})
+            waited = began - self._begun.received
+            self.stages.add({"schedule": waited})
+            self._phase.waited(waited)
 
     def _stood_still(self, late: float) -> bool:
         """Also asked last before a command goes out: the process may have been stopped while it was made."""

@@ -24,7 +24,7 @@ from vla_ros.sim.world import COLOURS, CONTAINERS, MOVABLE, OBJECT_COLOURS, RELA
 from vla_ros.synonyms import one_of, synonyms
 from vla_ros.tokens import UniformBins
 from vla_ros.training.instructing import NONE, Asked, Asker, View, names_held_out
-from vla_ros.training.recording import CAMERA
+from vla_ros.training.recording import CAMERA, index
 from vla_ros.transforms import QuantileNormaliser
 from vla_ros.words import object_words
 
@@ -35,13 +35,9 @@ NAMES = [len(KINDS), len(OBJECT_COLOURS), len(MOVABLE)]  # whole names, colours 
 PATCH, THERE_NOT, NOWHERE, UNKNOWN = range(4)  # where a look ends; UNKNOWN counts for nothing
 
 
-def index(item, items) -> int:
-    return list(items).index(item) if item in items else -1
-
-
 # By shape and colour: which whole name, which colour and which shape; -1: none of NAMES.
 KIND_OF = np.array([[(index((s, "" if s in CONTAINERS else c), KINDS),
-                      index(c, OBJECT_COLOURS) if s in MOVABLE else -1, index(s, MOVABLE) if c != "none" else -1)
+                      index(c, OBJECT_COLOURS) if s in MOVABLE else -1, index(s, MOVABLE))
                      for c in [*COLOURS, "none"]] for s in [*SHAPES, "none"]])
 
 
@@ -107,6 +103,7 @@ class Labeller:
                  answer_length: int = 8):
         self.frames, self.profile, self.words, self.asker = frames, profile, words, asker
         self.count, self.answer_length = len(frames["image"]), answer_length
+        self.clear = np.flatnonzero(((frames["colour"] >= 0) | (frames["shape"] < 0)).all(-1))  # all can be named
         self.bins = UniformBins()
 
     def batch(self, rng: np.random.Generator, images: int, instructions: int, proprio: QuantileNormaliser,
@@ -130,8 +127,8 @@ class Labeller:
             np.array(where), point, mark, labels, f["pixels"], KIND_OF[f["shape"], f["colour"]], names)))
 
     def questions(self, rng: np.random.Generator, images: int, questions: int) -> tuple[Questions, list[list[str]]]:
-        """Questions about random frames, and their kinds."""
-        f = self._draw(rng, images)
+        """Questions about random frames, and their kinds; about none with a thing whose colour has no name."""
+        f = self._draw(rng, images, self.clear)
         asked = [[self._question(rng, view) for _ in range(questions)]
                  for view in (View.of(f, i) for i in range(images))]
         answers = np.zeros((images, questions, self.answer_length), np.int64)
@@ -152,8 +149,9 @@ class Labeller:
         return draw_until(lambda: ask(rng, view.kinds, view.positions[:, :2]),
                           lambda drawn: not names_held_out(drawn.question))
 
-    def _draw(self, rng, images: int) -> dict[str, np.ndarray]:
-        rows = rng.integers(self.count, size=images)
+    def _draw(self, rng, images: int, among: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        among = np.arange(self.count) if among is None else among
+        rows = among[rng.integers(len(among), size=images)]
         return {name: values[rows] for name, values in self.frames.items()}
 
     def _asked(self, rng, f, count: int) -> list[list[Asked]]:

@@ -1,4 +1,7 @@
-"""Demonstrations: the expert's episodes, with disturbances, and still scenes. Written as shards, resumable."""
+"""Demonstrations: the expert's episodes, with disturbances, and still scenes, some in colours that have no name.
+
+Written as shards, resumable.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,23 @@ from vla_ros.sim.appearance import PLAIN, displaced, lit
 from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.oracle import OraclePolicy
 from vla_ros.sim.tasks import get_task
+from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
+from vla_ros.sim.tasks.layout import draw_until
+from vla_ros.sim.world import COLOURS, MOVABLE, OBJECT_COLOURS, Scene
 from vla_ros.training import recording
 from vla_ros.types import ActionChunk
 
 FIRST_SEED = 1_000_000  # evaluation counts its seeds from 0: the two never meet
-STILL_OFFSET, HELD_OUT_OFFSET = 100_000_000, 200_000_000
+STILL_OFFSET, HELD_OUT_OFFSET, TINTED_OFFSET = 100_000_000, 200_000_000, 300_000_000
 EPISODES_A_SHARD, STILLS_A_SHARD = 25, 250
 HELD_OUT_STILLS = 500  # in all, to measure the stages on
 DISPLACED, LIT = 0.4, 0.4  # shares of the scenes with a displaced camera, and with another light
 DISTURBED = 0.2  # share of the decisions that a random motion replaces
 AFTERWARDS = 2  # decisions recorded after success
+TINTED = 0.6  # share of the movable objects of a tinted scene whose colour has no name
+UNLIKE = 0.25  # least distance of such a colour from each that has a name, at any brightness; RGB, 0 to 1
+UNSEEN = 0.4  # and from each that training never shows on the shape
+BRIGHTNESSES = np.linspace(0.4, 1.5, 12)
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Shard:
     """One file of demonstrations: `count` episodes or still scenes of a task, from `seed` on.
 
     passes: how often each episode is shown, disturbed in another way; plain: as an evaluation shows them, without
-    another light or a displaced camera.
+    another light or a displaced camera; tinted: as tinted() has them.
     """
 
     file: Path
@@ -43,14 +53,19 @@ class Shard:
     still: bool
     passes: int = 1
     plain: bool = False
+    tinted: bool = False
 
 
-def shards(folder: Path, tasks: Sequence[str], episodes: int, stills: int) -> list[Shard]:
-    """The files that make up a set: `episodes` episodes a task, and `stills` still scenes of all tasks together."""
+def shards(folder: Path, tasks: Sequence[str], episodes: int, stills: int, tinted: int = 0) -> list[Shard]:
+    """The files that make up a set: `episodes` episodes a task, and `stills` still and `tinted` tinted scenes of all
+    tasks together."""
     out = [s for task in tasks for s in split(folder, task, "episode", FIRST_SEED, episodes, EPISODES_A_SHARD)]
     for i, task in enumerate(tasks):
         count = len(range(i, stills, len(tasks)))
         out += split(folder, task, "still", FIRST_SEED + STILL_OFFSET, count, STILLS_A_SHARD)
+        count = len(range(i, tinted, len(tasks)))
+        out += [replace(shard, tinted=True)
+                for shard in split(folder, task, "tinted", FIRST_SEED + TINTED_OFFSET, count, STILLS_A_SHARD)]
     return out
 
 
@@ -60,9 +75,9 @@ def split(folder: Path, task: str, kind: str, first: int, total: int, size: int)
                   kind != "episode") for start in range(0, total, size)]
 
 
-def collect(folder: Path, tasks: list[str], episodes: int, stills: int, jobs: int) -> int:
+def collect(folder: Path, tasks: list[str], episodes: int, stills: int, jobs: int, tinted: int = 0) -> int:
     """Writes what is missing of a set and returns the number of shards written; shows progress."""
-    return complete(folder, shards(folder, tasks, episodes, stills), jobs)
+    return complete(folder, shards(folder, tasks, episodes, stills, tinted), jobs)
 
 
 def collect_plain(folder: Path, tasks: Sequence[str], episodes: int, passes: int, jobs: int) -> int:
@@ -97,21 +112,39 @@ def write(shard: Shard) -> Shard:
     frames = []
     for seed in range(shard.seed, shard.seed + shard.count):
         for number in range(shard.passes):
-            begin(world, seed, shard.plain)
+            begin(world, seed, shard.plain, shard.tinted)
             frames += [recording.frame(world, world.observe())] if shard.still else demonstrate(world, seed, number)
     world.close()
     recording.save(shard.file, frames)
     return shard
 
 
-def begin(world: BulletWorld, seed: int, plain: bool = False) -> None:
+def begin(world: BulletWorld, seed: int, plain: bool = False, in_tints: bool = False) -> None:
     """The layout of a seed; but for `plain`, in part under another light or seen by a displaced camera."""
     rng, look = np.random.default_rng([seed, 3]), PLAIN
     if not plain and rng.random() < DISPLACED:
         look = displaced(rng, look)
     if not plain and rng.random() < LIT:
         look = lit(rng, look)
-    world.lay_out(replace(world.task.layout(np.random.default_rng(seed)), seed=seed), appearance=look)
+    scene = replace(world.task.layout(np.random.default_rng(seed)), seed=seed)
+    world.lay_out(tinted(scene, rng) if in_tints else scene, appearance=look)
+
+
+def tinted(scene: Scene, rng: np.random.Generator) -> Scene:
+    """With many of its things in colours that have no name: they are a cone or a cube whatever their colour is, which
+    no set of pairs of colours and shapes, learnt by heart, could tell."""
+    return replace(scene, objects=tuple(
+        replace(thing, colour=nameless(rng, thing.shape)) if thing.shape in MOVABLE and rng.random() < TINTED else thing
+        for thing in scene.objects))
+
+
+def nameless(rng: np.random.Generator, shape: str) -> str:
+    """'#rrggbb' of a colour that has no name, and could not be taken for one that has, darker or brighter; least of
+    all for one of those that HELD_OUT_PAIRS keep from the shape."""
+    named = BRIGHTNESSES[:, None, None] * [COLOURS[name] for name in OBJECT_COLOURS]
+    apart = np.where([(shape, name) in HELD_OUT_PAIRS for name in OBJECT_COLOURS], UNSEEN, UNLIKE)
+    colour = draw_until(lambda: rng.random(3), lambda drawn: (np.linalg.norm(named - drawn, axis=-1) >= apart).all())
+    return "#" + bytes(np.rint(255 * colour).astype(int).tolist()).hex()
 
 
 def demonstrate(world: BulletWorld, seed: int, number: int = 0) -> list[dict]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_ros import words
-from vla_ros.referring import NONE, Phrase, phrase, whole_names
+from vla_ros.referring import NONE, Phrase, by_kind, phrase, whole_names
 from vla_ros.sim.tasks import TASKS
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.tasks.layout import draw_until
@@ -50,7 +50,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class View:
-    """One frame's objects: kinds (shape, colour) by name, positions (M, 3) [m]; and what the robot was doing."""
+    """One frame's objects: kinds (shape, colour) by name ('': it has none), positions (M, 3) [m]; and what the robot
+    was doing."""
 
     kinds: list[tuple[str, str]]
     positions: np.ndarray
@@ -63,13 +64,17 @@ class View:
     @classmethod
     def of(cls, f: dict[str, np.ndarray], row: int) -> View:
         count = int((f["shape"][row] >= 0).sum())
-        kinds = [(SHAPES[s], tuple(COLOURS)[c])
+        kinds = [(SHAPES[s], tuple(COLOURS)[c] if c >= 0 else "")
                  for s, c in zip(f["shape"][row][:count], f["colour"][row][:count], strict=True)]
         return cls(kinds, f["objects"][row][:count], str(f["task"][row]), int(f["target"][row]),
                    int(f["reference"][row]), DIRECTIONS[f["direction"][row]], RELATIONS[f["relation"][row]])
 
     def of_shapes(self, shapes, but: int = NONE) -> list[int]:
-        return [i for i, (shape, _) in enumerate(self.kinds) if shape in shapes and i != but]
+        return [i for i, (shape, _) in enumerate(self.kinds) if shape in shapes and i != but and self.apart(i)]
+
+    def apart(self, index: int) -> bool:
+        """Whether its kind sets it apart: where its colour has no name, its shape has to."""
+        return bool(self.kinds[index][1]) or any(by_kind(self.kinds, index))
 
 
 class Asker:
@@ -88,7 +93,7 @@ class Asker:
 
     def ask(self, rng: np.random.Generator, view: View, first: bool) -> Asked:
         """first: the first instruction on an image is often the robot's own."""
-        if first and rng.random() < OWN:
+        if first and rng.random() < OWN and all(view.apart(i) for i in (view.target, view.reference) if i != NONE):
             return self._word(rng, view, view.family, view.target, view.reference, view.direction, view.relation)
         if rng.random() < REFUSED:
             kind = "nonsense" if rng.random() < 0.4 else "impossible"
@@ -188,6 +193,6 @@ def absent_words(rng: np.random.Generator, kinds: list[tuple[str, str]]) -> str:
         shape, colour = pick(rng, MOVABLE), pick(rng, OBJECT_COLOURS)
         if movable and rng.random() < 0.7:
             near = pick(rng, movable)
-            shape, colour = (near[0], colour) if rng.random() < 0.5 else (shape, near[1])
+            shape, colour = (near[0], colour) if rng.random() < 0.5 else (shape, near[1] or colour)
         if (shape, colour) not in kinds and (shape, colour) not in HELD_OUT_PAIRS:
             return words.object_words(shape, colour, rng)

@@ -28,7 +28,8 @@ def frame(world, observation) -> dict[str, np.ndarray]:
 
     hand (2,): where the end effector is in the image [px], -1 for a base, which has none.
     Per object: position (M, 3) [m] in the world frame, pixels (M, 2) in the image, shape and colour (M,) indices
-    (-1: none), size (M,) [m]. target, reference: indices of objects, -1 for none; direction, relation: indices.
+    (-1: none; of an object: a colour without a name), size (M,) [m]. target, reference: indices of objects, -1 for
+    none; direction, relation: indices.
     """
     state, scene, profile = world.state, world.scene, world.profile
     count = len(scene.objects)
@@ -47,7 +48,7 @@ def frame(world, observation) -> dict[str, np.ndarray]:
         "objects": pad(state.objects, 0.0).astype(np.float32),
         "pixels": pad(pixels, -1.0).astype(np.float32),
         "shape": pad([SHAPES.index(o.shape) for o in scene.objects], -1).astype(np.int8),
-        "colour": pad([tuple(COLOURS).index(o.colour) for o in scene.objects], -1).astype(np.int8),
+        "colour": pad([index(o.colour, COLOURS) for o in scene.objects], -1).astype(np.int8),
         "size": pad([o.size for o in scene.objects], 0.0).astype(np.float32),
         "task": np.str_(world.task.name),
         "target": np.int8(scene.target),
@@ -56,6 +57,11 @@ def frame(world, observation) -> dict[str, np.ndarray]:
         "relation": np.int8(RELATIONS.index(scene.relation)),
         "episode": np.int64(scene.seed),
     }
+
+
+def index(item, items) -> int:
+    """Where it is among them, -1 where it is not."""
+    return list(items).index(item) if item in items else -1
 
 
 def save(file: Path, frames: list[dict]) -> None:
