@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,25 +53,30 @@ def native(folder: Path):
     return policy, seen, bare, policy.model, {}
 
 
-def openvla(folder: Path):
+def openvla(folder: Path, dtype: str = "stored"):
     from dataclasses import replace
 
     import openvla_samples as samples
+    import torch
 
     from vla_ros.openvla.configuration import Tower
+    from vla_ros.openvla.prompt import asked
     from vla_ros.policies import open_policy
     dino = Tower(PATCH, 384, 12, 6, 1536, SIDE, registers=4, placed=False, scaled=True)
     siglip = Tower(PATCH, 384, 12, 6, 1536, SIDE, class_token=False)
     samples.BACKBONES[samples.FUSED] = dino, siglip
     samples.MEANS |= {dino: samples.MEANS[samples.DINO], siglip: samples.MEANS[samples.SIGLIP]}
     text = samples.config()["text_config"] | LLAMA
-    samples.write(folder, text_config=text, norm_stats={"all": samples.BRIDGE})
+    samples.write(folder, text_config=text, norm_stats={"all": samples.BRIDGE},
+                  dtype=torch.float32 if dtype == "stored" else torch.bfloat16)
     profile = replace(seven(), action=replace(seven().action, horizon=1))
-    policy = open_policy(f"{folder}?unnorm_key=all&camera=front&period={profile.action.period}", profile)
+    options = f"unnorm_key=all&camera=front&period={profile.action.period}&dtype={dtype}"
+    policy = open_policy(f"{folder}?{options}", profile)
     seen, model = look(profile), policy.checkpoint.model
-    ids, _ = policy._words(seen.instruction)
+    ids, _ = asked(seen.instruction, policy.checkpoint.config, policy.checkpoint.tokenizer, model.room)
     images = policy.checkpoint.images.read(seen.images["front"], policy.center_crop)
-    return policy, seen, (lambda: model.say(ids, images, 7)), model, decoding(model, ids, images)
+    ways = decoding(model, ids, images) if dtype == "stored" else {}
+    return policy, seen, (lambda: model.say(ids, images, 7)), model, ways
 
 
 def decoding(model, ids, images) -> dict[str, Callable[[], list[int]]]:
@@ -119,7 +125,8 @@ def llava(folder: Path):
     return policy, seen, (lambda: policy.model.say(inputs, words.ids, words.most, words.end)), policy.model.model, {}
 
 
-KINDS = {"native": native, "openvla": openvla, "llava": llava}
+KINDS = {"native": native, "openvla": openvla, "openvla bfloat16": partial(openvla, dtype="bfloat16"),
+         "openvla int8": partial(openvla, dtype="int8"), "openvla nf4": partial(openvla, dtype="nf4"), "llava": llava}
 
 
 def seven():
@@ -158,7 +165,9 @@ def measured(kind: str, rounds: int) -> dict:
         assert not answers["whole"].refusal, answers["whole"].refusal
     found = {name: figures(times[WARM_UP:]) for name, times in spent.items()}
     added = np.subtract(spent["whole"][WARM_UP:], spent["bare"][WARM_UP:])
+    stored = [*model.parameters(), *model.buffers()]
     return found | {"parameters": sum(one.numel() for one in model.parameters()),
+                    "weights_mb": sum(one.nbytes for one in stored) / 2**20,
                     "memory_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
                     "added_ms": 1e3 * float(np.median(added)),
                     "added_share": float(np.median(added / np.array(spent["bare"][WARM_UP:]))),
@@ -175,7 +184,8 @@ def main() -> None:
     for kind in args.kinds:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             made[kind] = one = pool.apply(measured, (kind, args.rounds))
-        print(f"{kind}: {one['parameters'] / 1e6:.0f} M parameters, {one['memory_mb']:.0f} MB; a chunk p50 "
+        print(f"{kind}: {one['parameters'] / 1e6:.0f} M numbers, {one['weights_mb']:.0f} MB of weights, "
+              f"{one['memory_mb']:.0f} MB at the most; a chunk p50 "
               f"{1e3 * one['whole']['p50']:.1f} ms, p95 {1e3 * one['whole']['p95']:.1f} ms; added to the model "
               f"{one['added_ms']:.2f} ms ({100 * one['added_share']:.1f} %)", flush=True)
         for name in one["words"]:

@@ -65,7 +65,7 @@ def test_shards_hold_what_one_file_holds(whole, tmp_path):
 def test_weights_stay_as_they_are_stored_unless_asked(tmp_path):
     folder = samples.write(tmp_path / "half", dtype=torch.bfloat16)
     assert {p.dtype for p in open_checkpoint(folder).model.parameters()} == {torch.bfloat16}
-    assert {p.dtype for p in open_checkpoint(folder, torch.float32).model.parameters()} == {torch.float32}
+    assert {p.dtype for p in open_checkpoint(folder, "float32").model.parameters()} == {torch.float32}
     rotary = open_checkpoint(folder).model.language_model.model.rotary_emb
     assert rotary.inv_freq.dtype == torch.float32 and rotary.inv_freq.device.type == "cpu"
 

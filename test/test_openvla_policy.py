@@ -207,7 +207,8 @@ def test_options_by_name():
 
 @pytest.mark.parametrize("query,why", [
     ("unormkey=x", "unknown option of an OpenVLA checkpoint 'unormkey'.*did you mean 'unnorm_key'"),
-    ("center_crop=yes", "unknown value of center_crop 'yes'.*false, true"), ("dtype=int8", "bfloat16, float32, stored"),
+    ("center_crop=yes", "unknown value of center_crop 'yes'.*false, true"),
+    ("dtype=int3", "bfloat16, float32, int8, nf4, stored"),
     ("period=fast", "period 'fast' must be seconds"), ("period=nan", "must be"), ("period=0", "must be seconds"),
     ("rotation=off", "follow, hold"), ("wrist", "must read NAME=VALUE"), ("device=abacus", "device 'abacus' cannot"),
     ("camera=left", "unknown camera of robot 'seven' 'left'.*front, wrist"),

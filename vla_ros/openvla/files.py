@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from vla_ros.errors import CheckpointError
+from vla_ros.openvla import quantised
 from vla_ros.openvla.configuration import EMPTY_WORD, OpenVlaConfig, open_config
 from vla_ros.openvla.images import ImageReader, read_images
 from vla_ros.openvla.modeling import OpenVla
@@ -30,8 +31,8 @@ class Checkpoint:
     images: ImageReader
 
 
-def open_checkpoint(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Checkpoint:
-    """dtype: None for that of the stored weights. Raises CheckpointError or UnknownNameError with what is wrong."""
+def open_checkpoint(folder: Path, dtype: str = "stored", device: str = "cpu") -> Checkpoint:
+    """dtype: of options.DTYPES. Raises CheckpointError, UnknownNameError or ConfigError with what is wrong."""
     config = open_config(folder)
     missing = [name for name in (IMAGES, TOKENIZER) if not (folder / name).is_file()]
     if missing:
@@ -54,22 +55,22 @@ def read_tokenizer(path: Path, config: OpenVlaConfig) -> Tokenizer:
     return tokenizer
 
 
-def read_model(folder: Path, config: OpenVlaConfig, dtype: torch.dtype | None, device: str) -> OpenVla:
+def read_model(folder: Path, config: OpenVlaConfig, dtype: str, device: str) -> OpenVla:
     try:
         model = OpenVla.empty(config)
     except Exception as error:  # numbers that no tensors can have: whatever torch or transformers raise
         raise CheckpointError(f"checkpoint {folder}: config.json describes no model: {first_line(error)}") from error
     try:
-        tensors = read_tensors(shards(folder), model, device)
+        tensors = read_tensors(shards(folder), model, "cpu" if dtype in quantised.KINDS else device)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {folder} is damaged: {first_line(error)}") from error
     require_finite(tensors.items(), f"checkpoint {folder}")
     kinds = {tensor.dtype for tensor in tensors.values()}
-    widest = dtype or (kinds.pop() if len(kinds) == 1 else torch.float32)
+    widest = quantised.floats(dtype) or (kinds.pop() if len(kinds) == 1 else torch.float32)
     for name in tensors:  # one by one: the weights are not twice in memory
         tensors[name] = tensors[name].to(widest)
     model.load_state_dict(tensors, assign=True)
-    return model.complete(device).requires_grad_(False)
+    return quantised.fit(model.complete(device).requires_grad_(False), dtype, device)
 
 
 def shards(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from vla_ros.errors import ConfigError, UnknownNameError
 
 SWITCH = {"true": True, "false": False}
-DTYPES = ("stored", "bfloat16", "float32")
+DTYPES = ("stored", "bfloat16", "float32", "int8", "nf4")
 ROTATIONS = ("follow", "hold")
 BOUNDS = {"quantiles": ("q01", "q99"), "extremes": ("min", "max")}  # of a data set's numbers: where -1 and 1 lie
 
@@ -22,7 +22,7 @@ class Options:
     camera:      by name; empty: the robot's first.
     center_crop: for models that were trained on random crops.
     period:      [s] that one action lasts; None: as known of the data set.
-    dtype:       'stored', or what the weights are converted to.
+    dtype:       of DTYPES: 'stored', or what the weights are converted to; int8 and nf4 as quantised.py has them.
     device:      as torch names it; empty: a GPU where there is one.
     rotation:    'follow' turns the hand as the model says; 'hold' leaves that out, for robots that keep theirs upright.
     """

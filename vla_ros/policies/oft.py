@@ -62,8 +62,7 @@ class OftPolicy:
         meant = Described(str(file), profile, WORDS)
         statistics = stored(folder, open_config(folder))
         choose(statistics, options.unnorm_key, keys=BOUNDS[options.bounds])  # before the weights are read
-        dtype = None if options.dtype == "stored" else getattr(torch, options.dtype)
-        checkpoint = open_checkpoint(folder, dtype, device_named(options.device))
+        checkpoint = open_checkpoint(folder, options.dtype, device_named(options.device))
         return cls(checkpoint, open_parts(folder, checkpoint.model), meant, statistics, options)
 
     @property

@@ -36,8 +36,7 @@ class OpenVlaPolicy:
         that before the weights are read, which takes long."""
         made = plan(folder, options, profile)
         require_fitting(made.fitting.spec, profile)
-        dtype = None if options.dtype == "stored" else getattr(torch, options.dtype)
-        return cls(open_checkpoint(folder, dtype, device_named(options.device)), made, options.center_crop)
+        return cls(open_checkpoint(folder, options.dtype, device_named(options.device)), made, options.center_crop)
 
     def reset(self) -> None:
         """There is nothing to forget."""

@@ -16,7 +16,7 @@ from vla_ros.spec import ActionSpec, require_compatible
 
 FILE = "vla.yaml"  # beside the checkpoint
 OPTIONS = ("device", "dtype", "spec")
-DTYPES = ("stored", "bfloat16", "float32")
+DTYPES = ("stored", "bfloat16", "float32", "int8", "nf4")
 STEPS = (1, -1)
 LONGEST = 4096  # words in an action
 

@@ -61,21 +61,21 @@ class VisionLanguageModel:
 
     @classmethod
     def open(cls, folder: Path, dtype: str = "stored", device: str = "cpu") -> VisionLanguageModel:
-        """dtype: 'stored', or as torch names it. Raises CheckpointError with what is wrong."""
+        """dtype: as open_model() has it. Raises CheckpointError with what is wrong."""
         config = read_json(folder / "config.json")
         kind = config.get("model_type") if isinstance(config, Mapping) else None
         if kind not in KNOWN:
             raise CheckpointError(f"checkpoint {folder} is of type '{kind}', which transformers has no model for that "
                                   f"reads images and says words; it has {', '.join(sorted(KNOWN))}")
         require_sides(folder, kind)
-        model = open_model(AutoModelForImageTextToText, AutoModelForImageTextToText.from_config, folder, dtype)
+        model = open_model(AutoModelForImageTextToText, AutoModelForImageTextToText.from_config, folder, dtype, device)
         try:
             processor = open_processor(folder, model.config)
         except Exception as error:  # whatever a processor raises for files that are not its own
             raise CheckpointError(f"checkpoint {folder} cannot be opened: {first_line(error)}") from error
         require_words(processor.tokenizer.get_vocab(), model.get_input_embeddings().weight.shape[0],
                       f"checkpoint {folder}")
-        return cls(model.to(device), processor, kind)
+        return cls(model, processor, kind)
 
     @property
     def words(self) -> int:

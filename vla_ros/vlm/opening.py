@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from vla_ros.errors import CheckpointError
+from vla_ros.openvla import quantised
 from vla_ros.openvla.files import shards
 from vla_ros.untrusted import first_line, read_json, require_described, require_finite, require_modest, stored
 
@@ -16,10 +17,12 @@ OWN = {"local_files_only": True, "trust_remote_code": False}
 NAMED = 3  # tensors that an error names
 
 
-def open_model(kind: type, make: Callable[..., PreTrainedModel], folder: Path, dtype: str) -> PreTrainedModel:
-    """kind: has from_pretrained(); make: the model of a configuration. dtype: 'stored', or as torch names it.
+def open_model(kind: type, make: Callable[..., PreTrainedModel], folder: Path, dtype: str,
+               device: str) -> PreTrainedModel:
+    """kind: has from_pretrained(); make: the model of a configuration. dtype: 'stored', what torch names, or of
+    quantised.KINDS.
 
-    Raises CheckpointError with what is wrong, before memory is taken for it.
+    Raises CheckpointError with what is wrong, before memory is taken for it; ConfigError as quantised.fit().
     """
     where = f"checkpoint {folder}"
     content = read_json(folder / "config.json")
@@ -36,7 +39,7 @@ def open_model(kind: type, make: Callable[..., PreTrainedModel], folder: Path, d
     require_described(described, tensors, where)
     try:
         model, info = kind.from_pretrained(
-            folder, config=config, dtype="auto" if dtype == "stored" else getattr(torch, dtype), use_safetensors=True,
+            folder, config=config, dtype=quantised.floats(dtype) or "auto", use_safetensors=True,
             output_loading_info=True, **OWN)
     except Exception as error:  # as above
         raise CheckpointError(f"{where} cannot be opened: {first_line(error)}") from error
@@ -46,4 +49,4 @@ def open_model(kind: type, make: Callable[..., PreTrainedModel], folder: Path, d
         raise CheckpointError(f"{where} does not fit its config.json: " + "; ".join(
             f"{name.replace('_', ' ')} {keys[:NAMED]} ({len(keys)})" for name, keys in wrong.items()))
     require_finite(model.named_parameters(), where)
-    return model.eval().requires_grad_(False)
+    return quantised.fit(model.eval().requires_grad_(False), dtype, device)

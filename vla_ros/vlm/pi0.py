@@ -65,7 +65,7 @@ class Pi0:
 
     @classmethod
     def open(cls, folder: Path, dtype: str = "stored", device: str = "cpu") -> Pi0:
-        """dtype: 'stored', or as torch names it. Raises CheckpointError with what is wrong."""
+        """dtype: as open_model() has it. Raises CheckpointError with what is wrong."""
         missing = [name for name in (TOKENIZER, PROCESSOR) if not (folder / name).is_file()]
         if missing:
             raise CheckpointError(f"checkpoint {folder} lacks {', '.join(missing)}")
@@ -74,11 +74,11 @@ class Pi0:
             words = Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as error:  # the library raises plain Exception
             raise CheckpointError(f"{folder / TOKENIZER} is no tokenizer: {first_line(error)}") from error
-        model = open_model(PI0ForConditionalGeneration, PI0ForConditionalGeneration, folder, dtype)
+        model = open_model(PI0ForConditionalGeneration, PI0ForConditionalGeneration, folder, dtype, device)
         require_words(words.get_vocab(), model.config.vlm_config.text_config.vocab_size, f"checkpoint {folder}")
         c = model.config
         scales = Scale.read(settings, "state", c.max_state_dim), Scale.read(settings, "actions", c.max_action_dim)
-        return cls(model.to(device), words, *scales)
+        return cls(model, words, *scales)
 
     @property
     def horizon(self) -> int:
