@@ -10,13 +10,14 @@ from model_samples import WORDS
 from vla_ros.evaluation.wanted import name_pattern, names, understand
 from vla_ros.model import vocabulary as vocab
 from vla_ros.profile import load_profile
-from vla_ros.referring import BESIDE, SIDES, by_kind, sides
+from vla_ros.referring import BESIDE, SIDES, by_kind, by_place, sides
 from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.oracle import OraclePolicy
 from vla_ros.sim.questions import place_of
 from vla_ros.sim.tasks import TASKS, get_task
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
-from vla_ros.sim.world import COLOURS, CONTAINERS
+from vla_ros.sim.world import COLOURS, CONTAINERS, MOVABLE
+from vla_ros.synonyms import synonyms
 from vla_ros.training import batches, instructing, recording
 from vla_ros.training.batches import NOWHERE, PATCH, THERE_NOT, UNKNOWN, Labeller
 from vla_ros.training.demos import tinted
@@ -237,6 +238,27 @@ def test_a_batch_holds_what_was_asked(frames, pair, monkeypatch):
                 assert np.allclose(batch.point[i // 5, i % 5, j], frames["pixels"][row, index])
         assert np.allclose(batch.point[i // 5, i % 5, 2], frames["hand"][row])
         assert tuple(batch.mark[i // 5, i % 5].tolist()) == a.marks
+        assert batch.said[i // 5, i % 5].tolist() == [list(batches.parts_of(kind)) for kind in a.named]
+
+
+def test_kinds_are_told_where_they_alone_name_a_thing(views, only):
+    only(ABSENT=0.5)
+    told, names_of_all = Counter(), names()
+    for view, asked in drawn(views):
+        for index, there, kind in ((asked.target, asked.target_there, asked.named[0]),
+                                   (asked.reference, asked.reference_there, asked.named[1])):
+            if there and index != NONE and kind != instructing.NOTHING:
+                assert kind == view.kinds[index]
+                assert any(plain(name) in plain(asked.text) for group in by_kind(view.kinds, index) for name in group)
+            elif there and index != NONE:
+                told["by its place"] += 1
+                found = [name for group in by_place(view.kinds, view.positions[:, :2], index) for name, *_ in group]
+                assert any(plain(name) in plain(asked.text) for name in found)
+            elif not there and all(kind):
+                assert kind not in kinds_in(view)
+                assert any(f" {name}" in f" {plain(asked.text)}" for name, of in names_of_all.items() if of == kind)
+                told["not there"] += 1
+    assert told["by its place"] > 50 and told["not there"] > 50
 
 
 def test_landmarks_are_what_the_words_tell_the_place_by(views, monkeypatch):
@@ -280,19 +302,23 @@ def test_what_has_a_colour_without_a_name_is_named_by_its_shape_where_that_is_th
         view = View.of(f := still(world), 0)
         count = len(scene.objects)
         shapes, tints = [shape for shape, _ in view.kinds], [not colour for _, colour in view.kinds]
-        assert tints == [thing.colour.startswith("#") for thing in scene.objects]
+        assert tints == [thing.shape not in CONTAINERS for thing in scene.objects]
         for asked in (asker.ask(rng, view, first) for first in (True, False) for _ in range(15)):
             for index in {asked.target, asked.reference} - {NONE}:
                 assert not tints[index] or shapes.count(shapes[index]) == 1
                 seen["without a name", asked.verdict] += tints[index]
-            assert not (set(named_in(asked.text)) - kinds_in(view)) or asked.verdict != "act"
-        names = batches.KIND_OF[f["shape"][0], f["colour"][0]][:count]
-        movable = np.array([shape not in CONTAINERS for shape in shapes])
-        assert (names[tints, :2] == -1).all() and (names[movable, 2] >= 0).all(), "a shape, and no more"
+            said = [kind for kind in named_in(asked.text) if kind[1]]
+            assert not said or asked.verdict in ("impossible", "nonsense"), "no colour is said"
+            if asked.verdict == "absent" and asked.reference == NONE and seed % 2:
+                seen["said of a shape that is not there"] += any(
+                    shape not in shapes and noun in plain(asked.text).split() for shape in MOVABLE for noun in
+                    synonyms().nouns(shape))
+        names = batches.KIND_OF[f["shape"][0], f["colour"][0]][:count][tints]
+        assert (names[:, :2] == -1).all() and (names[:, 2] >= 0).all(), "a shape, and no more"
         labeller = labeller_of(f)
         labeller.batch(rng, 1, 8, *pair)
         assert len(labeller.clear) == (not any(tints))
-    assert seen["without a name", "act"] > 50 and seen["without a name", "absent"]
+    assert seen["without a name", "act"] > 50 and seen["said of a shape that is not there"] > 10
 
 
 def test_no_question_is_about_a_scene_with_a_colour_that_has_no_name(frames):
@@ -304,7 +330,7 @@ def test_no_question_is_about_a_scene_with_a_colour_that_has_no_name(frames):
 
 def test_some_of_what_is_not_there_is_not_anywhere(views):
     rng, known = np.random.default_rng(0), known_words()
-    said = [absent_words(rng, view.kinds) for view in views for _ in range(20)]
+    said = [absent_words(rng, view.kinds)[0] for view in views for _ in range(20)]
     invented = [text for text in said if text.split()[-1] not in known]
     assert 0.1 < len(invented) / len(said) < 0.3
     assert any(len(text.split()) == 2 for text in invented) and any(len(text.split()) == 1 for text in invented)

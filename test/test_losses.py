@@ -231,3 +231,84 @@ def test_training_lowers_the_loss(labeller, pair, drill, kind):
         loss().backward()
         optimiser.step()
     assert loss().item() < 0.8 * before
+
+
+# --- what never was shown together ---------------------------------------------------------------------------------
+
+CUBE, CYLINDER, BALL, CONE = range(4)
+BLUE, RED = OBJECT_COLOURS.index("blue"), OBJECT_COLOURS.index("red")
+
+
+def two_things(batch, first, second, said):
+    """The batch's first image with two things only, at patches (5, 5) and (5, 10); the first is asked for by `said`."""
+    kind = torch.full_like(batch.kind[:1], -1)
+    kind[0, 0, 1:], kind[0, 1, 1:] = torch.tensor(first[::-1]), torch.tensor(second[::-1])
+    pixels = torch.full_like(batch.pixels[:1], -1.0)
+    pixels[0, :2] = torch.tensor([[44.0, 44.0], [84.0, 44.0]])
+    shape = batch.said[:1, :1]
+    return replace(batch, kind=kind, pixels=pixels, said=torch.tensor([[[said, (-1, -1)]]]).expand_as(shape),
+                   point=torch.tensor([44.0, 44.0]).expand(1, 1, 3, 2), where=torch.zeros(1, 1, 3, dtype=torch.long))
+
+
+@pytest.mark.parametrize("first,second,said,held", [
+    ((CUBE, BLUE), (CONE, RED), (CUBE, BLUE), False),  # a cone never is blue
+    ((CUBE, BLUE), (CYLINDER, RED), (CUBE, BLUE), True), ((CUBE, BLUE), (CUBE, RED), (CUBE, BLUE), True),
+    ((CONE, RED), (CUBE, BLUE), (CONE, RED), False), ((CUBE, BLUE), (CONE, RED), (-1, BLUE), False),
+    ((CUBE, RED), (BALL, BLUE), (CUBE, RED), False), ((CUBE, BLUE), (CONE, RED), (CUBE, -1), True),
+    ((CUBE, BLUE), (CONE, -1), (CUBE, -1), True), ((CUBE, BLUE), (CONE, RED), (-1, -1), True)])
+def test_what_never_was_shown_together_is_not_held_against_a_name(batch, first, second, said, held):
+    made = two_things(batch, first, second, said)
+    never = losses.never_together(tiny(), made, places(tiny(), made))
+    there = torch.zeros(16, 16, dtype=torch.bool)
+    there[4:7, 9:12] = not held
+    assert torch.equal(never[0, 0, 0, :256].view(16, 16), there)
+    assert not never[..., 256:].any() and not never[0, 0, 2].any(), "nor 'not there', nor the hand"
+
+
+def test_the_place_that_is_right_always_counts(batch):
+    made = two_things(batch, (CUBE, BLUE), (CONE, RED), (CUBE, BLUE))
+    near = replace(made, pixels=made.pixels.clone())
+    near.pixels[0, 1] = torch.tensor([52.0, 44.0])
+    place = places(tiny(), near)
+    assert not losses.never_together(tiny(), near, place)[0, 0, 0, place[0, 0, 0]]
+
+
+def test_a_look_is_not_moved_by_what_it_is_not_held_against(batch, sight):
+    made = two_things(batch, (CUBE, BLUE), (CONE, RED), (CUBE, BLUE))
+    seen = replace(sight.row(0), **{name: getattr(sight, name)[:1, :1] for name in (
+        "look_logits", "mark_logits", "query")})
+    seen = replace(seen, look_logits=torch.zeros_like(seen.look_logits))
+    logits = seen.look_logits.clone()
+    logits[0, 0, 0, 5 * 16 + 10] += 5.0  # the cone
+    more = replace(seen, look_logits=logits)
+    made = replace(made, mark=made.mark[:1, :1])
+
+    @torch.no_grad()
+    def loss(sight, batch):
+        return float(losses.look_loss(tiny(), sight, batch)[0])
+    assert loss(seen, made) == pytest.approx(loss(more, made), abs=1e-6)
+    held = replace(made, said=torch.full_like(made.said, -1))
+    assert loss(more, held) > loss(seen, held) + 0.01
+
+
+def test_names_of_what_never_was_shown_together_are_not_held_against_an_object(batch, sight, monkeypatch):
+    """The loss does not depend on how well a cone fits 'blue', or a ball 'green'."""
+    one, found = tiny(), []
+
+    def name(ids, real=one.name):
+        made = real(ids).clone()
+        made[[index for index, kind in enumerate(losses.NAMED_KINDS) if kind[1] == "blue"]] = found[-1]
+        return made
+    monkeypatch.setattr(one, "name", name)
+    kind = batch.kind.clone()
+
+    @torch.no_grad()
+    def lost(shape, colour, blue):
+        kind[:] = -1
+        kind[:, 0, 1:] = torch.tensor([colour, shape])
+        found.append(blue)
+        return float(kind_loss(one, sight.patches, replace(batch, kind=kind))[0])
+    some, other = torch.randn(2, one.config.look_width, generator=torch.manual_seed(0))
+    some, other = (torch.nn.functional.normalize(vector, dim=0) for vector in (some, other))
+    assert lost(CONE, RED, some) == pytest.approx(lost(CONE, RED, other), abs=1e-5)
+    assert abs(lost(CUBE, RED, some) - lost(CUBE, RED, other)) > 1e-3

@@ -31,10 +31,12 @@ BESIDE = ("near", "next to", "beside", "close to")
 
 
 class Phrase(NamedTuple):
-    """Words for an object; mark: index of the other object by whose place they tell where it is, or NONE."""
+    """Words for an object; placed: whether they tell where it is; mark: index of the other object by whose place they
+    do, or NONE."""
 
     text: str
     mark: int = NONE
+    placed: bool = False
 
 
 def refer(rng: np.random.Generator, kinds: Sequence[Kind], positions: np.ndarray, index: int,
@@ -107,7 +109,7 @@ def by_place(kinds: Sequence[Kind], positions: np.ndarray, index: int) -> list[l
     for nouns, rivals in groups(kinds, index):
         for (axis, sign), templates in EXTREMES.items():
             if (sign * (positions[index, axis] - positions[rivals, axis]) >= MARGIN).all():
-                extreme += [Phrase(template.format(n=noun)) for template in templates for noun in nouns]
+                extreme += [Phrase(template.format(n=noun), placed=True) for template in templates for noun in nouns]
         for mark in range(len(kinds)):
             if mark != index and mark not in rivals:
                 names = next((group for group in by_kind(kinds, mark) if group), [])[:1]
@@ -127,7 +129,7 @@ def relations(nouns: Sequence[str], names: list[str], positions: np.ndarray, ind
         across = abs(positions[index, 1 - axis] - positions[mark, 1 - axis])
         if along[index] >= max(MARGIN, across) and (along[rivals] <= 0).all():
             found += sides(relation)
-    return [Phrase(f"{noun} {words} the {name}", mark) for noun in nouns for words in found for name in names]
+    return [Phrase(f"{noun} {words} the {name}", mark, True) for noun in nouns for words in found for name in names]
 
 
 def sides(relation: str) -> list[str]:

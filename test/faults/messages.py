@@ -28,6 +28,7 @@ from std_msgs.msg import Bool, String
 from vla_ros.msg import ActionChunk
 
 from vla_ros.bringup import literal
+from vla_ros.guard import ASTRAY
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.nodes import convert
 from vla_ros.nodes.control_node import ControlNode
@@ -129,20 +130,31 @@ class Samples:
 
 @dataclass
 class Limits:
-    """Holds every command of the arm against its limits, as differences of what went out."""
+    """Holds every command of the arm against its limits of position. An arm that is measured beyond one comes back: no
+    command leads it further out than it was measured or told to be before."""
 
-    guard: object
-    profile: object
+    controller: object
     broken: list[str] = field(default_factory=list)
     seen: int = 0
+    before: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, message) -> None:
         self.seen += 1
         q = list(message.points[0].positions) if message.points else []
         values = dict(zip(message.joint_names, q, strict=False))
+        current = self.controller.current
+        measured = dict(current.positions) if current else {}
         for name, value in values.items():
-            if not (math.isfinite(value) and self.guard.low[name] - 1e-6 <= value <= self.guard.high[name] + 1e-6):
-                self.broken.append(f"{name} {value}")
+            been = [self._outside(name, known[name]) for known in (measured, self.before) if name in known]
+            most = min(max((out for out in been if math.isfinite(out)), default=0.0), ASTRAY)
+            if not self._outside(name, value) <= most + 1e-6:
+                self.broken.append(f"{name} {value}, measured at {measured.get(name)}, before {self.before.get(name)}")
+        self.before = values
+
+    def _outside(self, name: str, value: float) -> float:
+        """[rad] beyond the limits; NaN of what is none."""
+        guard = self.controller.guard
+        return max(guard.low[name] - value, value - guard.high[name], 0.0) if math.isfinite(value) else math.nan
 
 
 class Feed:
@@ -208,16 +220,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--n", type=int, default=100_000, help="messages on each input (default 100000)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--nodes", nargs="+", choices=NODES, default=list(NODES))
     args = parser.parse_args()
     profile, found, raised, broken, commands = load_profile("panda"), [], [], [], 0
-    for name, (make, parameters) in NODES.items():
+    for name in args.nodes:
+        make, parameters = NODES[name]
         words = [word for key, value in parameters.items() for word in ("-p", f"{key}:={literal(value)}")]
         rclpy.init(args=["--ros-args", *words])
         node = make()
         set_logger_level(node.get_logger().name, LoggingSeverity.FATAL)
         limits = None
         if name == "control_node":
-            limits = Limits(node.commanding.controller.guard, profile)
+            limits = Limits(node.commanding.controller)
             node._commands.publish = limits
         samples, fuzzer = Samples(profile, node.now if hasattr(node, "now") and callable(node.now) else
                                   lambda node=node: node.get_clock().now().nanoseconds), Fuzz(args.seed)
@@ -232,7 +246,7 @@ def main() -> int:
         node.close()
         node.destroy_node()
         rclpy.try_shutdown()
-    for text in sorted(set(raised))[:20]:
+    for text in [*sorted(set(raised))[:20], *broken[:20]]:
         print(text[:300])
     print(json.dumps({"inputs": found, "raised": len(raised), "commands": commands, "out of limits": len(broken)}))
     return 1 if raised or broken else 0

@@ -35,6 +35,10 @@ NAMES = [len(KINDS), len(OBJECT_COLOURS), len(MOVABLE)]  # whole names, colours 
 PATCH, THERE_NOT, NOWHERE, UNKNOWN = range(4)  # where a look ends; UNKNOWN counts for nothing
 
 
+NAMED_KINDS = [*KINDS, *(("", c) for c in OBJECT_COLOURS), *((s, "") for s in MOVABLE)]
+# Shapes and colours that are never shown together. The last of each is none of them, and was with all.
+UNSEEN = np.array([[s in MOVABLE and c in OBJECT_COLOURS and (s, c) not in KINDS for c in [*OBJECT_COLOURS, ""]]
+                   for s in [*MOVABLE, ""]])
 # By shape and colour: which whole name, which colour and which shape; -1: none of NAMES.
 KIND_OF = np.array([[(index((s, "" if s in CONTAINERS else c), KINDS),
                       index(c, OBJECT_COLOURS) if s in MOVABLE else -1, index(s, MOVABLE))
@@ -53,8 +57,9 @@ class Batch(Tensors):
     """image uint8 (B, H, W, 3); text (B, K, L) ids; proprio (B, P) normalised; verdict (B, K) index into VERDICTS;
     where (B, K, 3) of PATCH..UNKNOWN, for target, reference and hand; point (B, K, 3, 2) [px] of them; actions
     (B, K, Q) bins, of no meaning where the verdict is not 'act'. mark (B, K, 2): the objects that are landmarks of
-    target and reference, NONE without. pixels (B, M, 2) of all objects; names (N, L) ids of the NAMES, and kind (B, M,
-    3), which of each sort is the object's, -1 for none."""
+    target and reference, NONE without. said (B, K, 2, 2): shape and colour of them, where their kinds alone name them,
+    -1 without. pixels (B, M, 2) of all objects; names (N, L) ids of the NAMES, and kind (B, M, 3), which of each sort
+    is the object's, -1 for none."""
 
     image: Tensor
     text: Tensor
@@ -63,6 +68,7 @@ class Batch(Tensors):
     where: Tensor
     point: Tensor
     mark: Tensor
+    said: Tensor
     actions: Tensor
     pixels: Tensor
     kind: Tensor
@@ -119,12 +125,13 @@ class Labeller:
                   for a in row] for row, hand in zip(asked, f["hand"], strict=True)]
         point = points(f, [[(a.target, a.reference) for a in row] for row in asked])
         mark = np.array([[a.marks for a in row] for row in asked])
+        said = np.array([[[parts_of(kind) for kind in a.named] for a in row] for row in asked])
         text = [[a.text for a in row] for row in asked]
         verdict = [[vocab.VERDICTS.index(a.verdict) for a in row] for row in asked]
         names = self._encode([[f"the {name}" for name in names_of_all(rng)]])[0]
         return Batch(*map(torch.from_numpy, (
             f["image"], self._encode(text), proprio.normalise(f["proprio"]).astype(np.float32), np.array(verdict),
-            np.array(where), point, mark, labels, f["pixels"], KIND_OF[f["shape"], f["colour"]], names)))
+            np.array(where), point, mark, said, labels, f["pixels"], KIND_OF[f["shape"], f["colour"]], names)))
 
     def questions(self, rng: np.random.Generator, images: int, questions: int) -> tuple[Questions, list[list[str]]]:
         """Questions about random frames, and their kinds; about none with a thing whose colour has no name."""
@@ -212,6 +219,11 @@ def expert_chunks(profile: RobotProfile, f: dict[str, np.ndarray], asked: list[l
         reference_shape=f["shape"][rows, reference], reference_size=f["size"][rows, reference],
         relation=np.array([RELATIONS.index(a.relation) for a in flat]))
     return arm_chunk(states, horizon).reshape(b, k, horizon, -1)
+
+
+def parts_of(kind: tuple[str, str]) -> tuple[int, int]:
+    """Which of MOVABLE and of OBJECT_COLOURS a kind is, -1 for none."""
+    return index(kind[0], MOVABLE), index(kind[1], OBJECT_COLOURS)
 
 
 def names_of_all(rng: np.random.Generator) -> list[str]:

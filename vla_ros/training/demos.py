@@ -32,7 +32,6 @@ HELD_OUT_STILLS = 500  # in all, to measure the stages on
 DISPLACED, LIT = 0.4, 0.4  # shares of the scenes with a displaced camera, and with another light
 DISTURBED = 0.2  # share of the decisions that a random motion replaces
 AFTERWARDS = 2  # decisions recorded after success
-TINTED = 0.6  # share of the movable objects of a tinted scene whose colour has no name
 UNLIKE = 0.25  # least distance of such a colour from each that has a name, at any brightness; RGB, 0 to 1
 UNSEEN = 0.4  # and from each that training never shows on the shape
 BRIGHTNESSES = np.linspace(0.4, 1.5, 12)
@@ -131,10 +130,13 @@ def begin(world: BulletWorld, seed: int, plain: bool = False, in_tints: bool = F
 
 
 def tinted(scene: Scene, rng: np.random.Generator) -> Scene:
-    """With many of its things in colours that have no name: they are a cone or a cube whatever their colour is, which
-    no set of pairs of colours and shapes, learnt by heart, could tell."""
+    """With its things in colours that have no name: they are a cone or a cube whatever their colour is, which no set of
+    pairs of colours and shapes, learnt by heart, could tell.
+
+    All of them: beside a blue cube a cone of nearly that colour would teach that cones are not blue.
+    """
     return replace(scene, objects=tuple(
-        replace(thing, colour=nameless(rng, thing.shape)) if thing.shape in MOVABLE and rng.random() < TINTED else thing
+        replace(thing, colour=nameless(rng, thing.shape)) if thing.shape in MOVABLE else thing
         for thing in scene.objects))
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_ros import words
-from vla_ros.referring import NONE, Phrase, by_kind, phrase, whole_names
+from vla_ros.referring import NONE, Kind, Phrase, by_kind, phrase, whole_names
 from vla_ros.sim.tasks import TASKS
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.tasks.layout import draw_until
 from vla_ros.sim.tasks.wordings import SPATIAL
 from vla_ros.sim.world import COLOURS, CONTAINERS, FLAT_TOPS, MOVABLE, OBJECT_COLOURS, RELATIONS, SHAPES
+from vla_ros.synonyms import one_of, synonyms
 from vla_ros.training.recording import DIRECTIONS
 
 ABSENT, REFUSED = 0.12, 0.06  # shares of the instructions: about things that are not there; impossible or nonsense
@@ -30,11 +31,15 @@ FILLED = 0.15  # share with a word that there is not, where it names nothing: 'z
 WEIGHTS = {"home": 0.3, "stop": 0.3, "away": 0.6, "next_to": 1.8, "stack": 3.0, "place": 4.0}
 
 
+NOTHING = ("", "")  # a kind
+
+
 @dataclass(frozen=True)
 class Asked:
     """One instruction. verdict: act, absent, impossible or nonsense; target, reference: object, NONE: not named;
     target_there, reference_there: False for what is named and absent; direction, relation: keys; marks: objects by
-    whose places the words tell where target and reference are."""
+    whose places the words tell where target and reference are; named: their kinds, '' for what has none, where these
+    alone name them."""
 
     text: str
     verdict: str
@@ -46,6 +51,7 @@ class Asked:
     target_there: bool = True
     reference_there: bool = True
     marks: tuple[int, int] = (NONE, NONE)
+    named: tuple[Kind, Kind] = (NOTHING, NOTHING)
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,9 @@ class Asker:
         o, r = name(target), name(reference)
         text = words.instruction(family, rng, o=o.text, r=r.text, d=direction or relation, templates=self.templates)
         return Asked(self._rough(rng, text), "act", family, target, reference, direction, relation,
-                     marks=(o.mark, r.mark))
+                     marks=(o.mark, r.mark), named=tuple(
+                         NOTHING if said.placed or index == NONE else view.kinds[index]
+                         for said, index in ((o, target), (r, reference))))
 
     def _absent(self, rng, view: View, family, target, reference, direction, relation) -> Asked:
         """As drawn, but one of its objects is not in the scene."""
@@ -149,13 +157,17 @@ class Asker:
             lacks_reference = bool(missing)
         o = words.refer(rng, view.kinds, view.positions[:, :2], target, spatial=False)
         r = words.refer(rng, view.kinds, view.positions[:, :2], reference, spatial=False) if reference != NONE else ""
-        if lacks_reference:
-            r = pick(rng, missing) if family == "place" else absent_words(rng, view.kinds)
+        named = [NOTHING if index == NONE else view.kinds[index] for index in (target, reference)]
+        if lacks_reference and family == "place":
+            r = pick(rng, missing)
+            named[1] = (r, "")
+        elif lacks_reference:
+            r, named[1] = absent_words(rng, view.kinds)
         else:
-            o = absent_words(rng, view.kinds)
+            o, named[0] = absent_words(rng, view.kinds)
         text = words.instruction(family, rng, o=o, r=r, d=direction or relation, templates=self.templates)
         return Asked(self._rough(rng, text), "absent", family, target, reference, direction, relation,
-                     target_there=lacks_reference, reference_there=not lacks_reference)
+                     target_there=lacks_reference, reference_there=not lacks_reference, named=tuple(named))
 
     @staticmethod
     def _rough(rng, text: str) -> str:
@@ -180,19 +192,26 @@ def names_held_out(text: str) -> bool:
     return any(f" {name}" in said for kind in HELD_OUT_PAIRS for name in whole_names(kind))
 
 
-def absent_words(rng: np.random.Generator, kinds: list[tuple[str, str]]) -> str:
-    """Words for a movable thing that is not in the scene, mostly sharing shape or colour with one that is.
+def absent_words(rng: np.random.Generator, kinds: list[Kind]) -> tuple[str, Kind]:
+    """Words for a movable thing that is not in the scene, mostly sharing shape or colour with one that is; its kind.
 
     Pairs that are kept out of training are not named either: they must not come to mean 'not there'. A word that there
-    is not names nothing that is there.
+    is not names nothing that is there. Where no colour has a name, a shape is named that there is not.
     """
-    if rng.random() < INVENTED:
-        return words.invented(rng) if rng.random() < 0.6 else f"{pick(rng, OBJECT_COLOURS)} {words.invented(rng)}"
     movable = [kind for kind in kinds if kind[0] in MOVABLE]
+    if movable and not any(colour for _, colour in movable):
+        lacking = [shape for shape in MOVABLE if shape not in dict(movable)]
+        if not lacking:
+            return words.invented(rng), NOTHING
+        shape = pick(rng, lacking)
+        return one_of(rng, synonyms().nouns(shape)), (shape, "")
+    if rng.random() < INVENTED:
+        colour = "" if rng.random() < 0.6 else pick(rng, OBJECT_COLOURS)
+        return f"{colour} {words.invented(rng)}".strip(), ("", colour)
     while True:
         shape, colour = pick(rng, MOVABLE), pick(rng, OBJECT_COLOURS)
         if movable and rng.random() < 0.7:
             near = pick(rng, movable)
-            shape, colour = (near[0], colour) if rng.random() < 0.5 else (shape, near[1] or colour)
+            shape, colour = (near[0], colour) if rng.random() < 0.5 else (shape, near[1])
         if (shape, colour) not in kinds and (shape, colour) not in HELD_OUT_PAIRS:
-            return words.object_words(shape, colour, rng)
+            return words.object_words(shape, colour, rng), (shape, colour)

@@ -9,13 +9,27 @@ from torch import Tensor, nn
 from vla_ros.model import vocabulary as vocab
 from vla_ros.model.look import NAMED
 from vla_ros.model.modeling import Sight, VlaModel
-from vla_ros.training.batches import NAMES, NOWHERE, PATCH, THERE_NOT, UNKNOWN, Batch, Drill, Questions
+from vla_ros.training.batches import (
+    NAMED_KINDS,
+    NAMES,
+    NOWHERE,
+    PATCH,
+    THERE_NOT,
+    UNKNOWN,
+    UNSEEN,
+    Batch,
+    Drill,
+    Questions,
+    parts_of,
+)
 from vla_ros.training.instructing import NONE
 
 SMOOTHING = 2.0  # [bins] a neighbouring bin is nearly right: standard deviation of the target distribution
 REACH = 7  # [bins] of it that are counted to either side
 AUGMENT_BRIGHTNESS, AUGMENT_CHANNEL = 0.25, 0.10
 LOOK_JITTER = 0.4  # [px] of the point that the actions are trained to follow: about the error of the look
+NEVER = -1e4  # logit of what is not to be held against a name
+AROUND = 1  # [patches] that a thing reaches around the one that holds its middle
 OFFSET_WEIGHT, VERDICT_WEIGHT, KIND_WEIGHT, MARK_WEIGHT = 0.1, 0.5, 1.0, 1.0
 
 Figures = dict[str, Tensor]  # of one number each: reading one makes a GPU wait, so only what is logged is read
@@ -102,7 +116,10 @@ def look_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[
     place = places(model, batch)
     there = (batch.where == PATCH) & inside(model, batch.point)
     counts = there | (batch.where == THERE_NOT) | (batch.where == NOWHERE)
-    look = F.cross_entropy(sight.look_logits.float()[counts], place[counts])
+    logits = sight.look_logits.float()
+    if isinstance(batch, Batch):
+        logits = logits.masked_fill(never_together(model, batch, place), NEVER)
+    look = F.cross_entropy(logits[counts], place[counts])
     guess = model.look.point(sight.patches, sight.query, place.clamp(max=model.config.grid**2 - 1))
     offset = ((guess - batch.point).abs().sum(-1) * there).sum() / there.sum().clamp(min=1)  # 0, not NaN, without any
     marks, told = mark_loss(model, sight, batch)
@@ -113,6 +130,27 @@ def look_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[
     figures = {"look": look, "look_right": right[named].float().mean(), "offset_px": offset,
                "mark_right": told, "look_right_by_mark": right[..., :len(NAMED)][by_place].float().mean()}
     return look + OFFSET_WEIGHT * offset + MARK_WEIGHT * marks, figures
+
+
+def unseen(shape: Tensor, colour: Tensor) -> Tensor:
+    """Whether shapes never were shown in colours; both indices, as parts_of() has them."""
+    return torch.from_numpy(UNSEEN).to(shape.device)[shape, colour]
+
+
+def never_together(model: VlaModel, batch: Batch, place: Tensor) -> Tensor:
+    """(B, K, 3, P + 2) what is not to be held against a name: 'the blue cube' is no cone, but that cones never are blue
+    says nothing of what is blue. Without that a pair that never was shown scores low by each of its parts.
+
+    So logits are adjusted by what the data hold together (Menon et al. 2021, arXiv:2007.07314), here never or at times.
+    """
+    shape, colour = batch.kind[:, None, None, :, 2], batch.kind[:, None, None, :, 1]
+    never = unseen(shape, batch.said[..., 1:]) | unseen(batch.said[..., :1], colour)  # (B, K, 2, M)
+    never &= inside(model, batch.pixels)[:, None, None]
+    grid, cell = model.config.grid, cells(model, batch.pixels)[..., None]
+    patch = torch.arange(grid**2, device=cell.device)
+    near = ((cell // grid - patch // grid).abs() <= AROUND) & ((cell % grid - patch % grid).abs() <= AROUND)
+    never = F.pad((never[..., None] & near[:, None, None]).any(-2), (0, 2, 0, 1))  # no other places, and no hand
+    return never.scatter(-1, place[..., None], False)
 
 
 def mark_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[Tensor, Tensor]:
@@ -154,6 +192,9 @@ def kind_loss(model: VlaModel, patches: Tensor, batch: Batch) -> tuple[Tensor, T
     key = F.normalize(model.look.patch_key(chosen), dim=-1)
     names = model.name(batch.names).to(key.dtype)
     logits = torch.einsum("bmw,nlw->bmln", key, names).float() * model.look.scale.exp().clamp(max=100)
+    shapes, colours = torch.tensor([parts_of(kind) for kind in NAMED_KINDS], device=patch.device).T
+    never = unseen(batch.kind[..., 2:], colours) | unseen(shapes, batch.kind[..., 1:2])  # (B, M, N)
+    logits = logits.masked_fill(never[:, :, None], NEVER)
     seen, losses, rights = inside(model, batch.pixels), [], []
     for part, among in enumerate(logits.split(NAMES, -1)):
         wanted = torch.where(seen, batch.kind[..., part], -1)[..., None].expand(among.shape[:-1])
