@@ -71,25 +71,29 @@ class Mesh:
                 "uvs": [[0.0, 0.0]] * len(self.vertices)}
 
 
-def rims(top: float) -> tuple[np.ndarray, np.ndarray]:
-    """(SIDES, 3) each: the lower rim, of unit diameter, and the upper one, `top` times as wide, unit height apart."""
-    angles = np.linspace(0, 2 * np.pi, SIDES, endpoint=False)
+def rims(top: float, sides: int = SIDES) -> tuple[np.ndarray, np.ndarray]:
+    """(sides, 3) each: the lower rim, of unit diameter, and the upper one, `top` times as wide, unit height apart."""
+    angles = np.linspace(0, 2 * np.pi, sides, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1) / 2
     return circle - [0, 0, 0.5], circle * top + [0, 0, 0.5]
 
 
 @cache
-def frustum_mesh(top: float = 1.0) -> dict:
-    """A closed truncated cone between rims(top), as arguments of createVisualShape; top 1: a cylinder."""
-    low, high = rims(top)
+def frustum_mesh(top: float = 1.0, sides: int = SIDES) -> dict:
+    """A closed truncated cone between rims(top), as arguments of createVisualShape; top 1: a cylinder.
+
+    Few sides are flat, those of a pyramid or a prism.
+    """
+    low, high = rims(top, sides)
     outward = low * [2, 2, 0] + [0, 0, (1 - top) / 2]
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
     mesh = Mesh()
-    for k in range(SIDES):
-        n = (k + 1) % SIDES
-        mesh.face([low[k], low[n], high[n], high[k]], outward[[k, n, n, k]])
-    mesh.face(high, [(0, 0, 1)] * SIDES)
-    mesh.face(low[::-1], [(0, 0, -1)] * SIDES)
+    for k in range(sides):
+        n = (k + 1) % sides
+        normals = outward[[k, n, n, k]] if sides == SIDES else [outward[[k, n]].mean(0)] * 4
+        mesh.face([low[k], low[n], high[n], high[k]], normals)
+    mesh.face(high, [(0, 0, 1)] * sides)
+    mesh.face(low[::-1], [(0, 0, -1)] * sides)
     return mesh.arguments()
 
 

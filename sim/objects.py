@@ -6,7 +6,7 @@ import numpy as np
 import pybullet_data
 
 from vla_ros.sim.engine import Engine
-from vla_ros.sim.meshes import boxes_mesh, frustum_mesh, rims
+from vla_ros.sim.meshes import SIDES, boxes_mesh, frustum_mesh, rims
 from vla_ros.sim.world import COLOURS, CONE_TOP, CONTAINERS, TRAY, SceneObject
 
 TABLE_RGBA = (0.80, 0.76, 0.70, 1.0)
@@ -53,7 +53,7 @@ def add_ground(engine: Engine, visuals: str) -> int:
 def add_object(engine: Engine, thing: SceneObject) -> int:
     shape, look, volume = {"cube": cube, "ball": ball, "tray": tray}.get(thing.shape, turned)(engine, thing)
     density = DENSITY if thing.size < 0.1 else GROUND_DENSITY
-    mass = 0.0 if thing.shape in CONTAINERS else density * volume
+    mass = 0.0 if thing.shape in CONTAINERS or not thing.plain else density * volume
     body = engine.createMultiBody(mass, shape, look, basePosition=thing.position,
                                   baseOrientation=engine.getQuaternionFromEuler([0, 0, thing.yaw]))
     # Rolling friction keeps a ball where it was put; damping ends its rolling once it was pushed.
@@ -67,7 +67,7 @@ def add_object(engine: Engine, thing: SceneObject) -> int:
 
 
 def cube(engine: Engine, thing: SceneObject) -> tuple[int, int, float]:
-    half = [thing.size / 2] * 3
+    half = [thing.size / 2 * along for along in thing.stretch]
     look = engine.createVisualShape(engine.GEOM_BOX, halfExtents=half, rgbaColor=rgba(thing))
     return engine.createCollisionShape(engine.GEOM_BOX, halfExtents=half), look, thing.size**3
 
@@ -80,8 +80,9 @@ def ball(engine: Engine, thing: SceneObject) -> tuple[int, int, float]:
 def turned(engine: Engine, thing: SceneObject) -> tuple[int, int, float]:
     """Cylinder, cone and plate."""
     top = CONE_TOP if thing.shape == "cone" else 1.0
-    scale = [thing.size, thing.size, 2 * thing.half_height]
-    look = engine.createVisualShape(engine.GEOM_MESH, meshScale=scale, rgbaColor=rgba(thing), **frustum_mesh(top))
+    scale = [thing.size * thing.stretch[0], thing.size * thing.stretch[1], 2 * thing.half_height]
+    look = engine.createVisualShape(engine.GEOM_MESH, meshScale=scale, rgbaColor=rgba(thing),
+                                    **frustum_mesh(top, thing.sides or SIDES))
     if thing.shape == "cylinder":
         shape = engine.createCollisionShape(engine.GEOM_CYLINDER, radius=thing.size / 2, height=scale[2])
     else:

@@ -59,16 +59,27 @@ def grip_width(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
     return GRIP_WIDTHS[np.asarray(shape)] * np.asarray(size)
 
 
+UNSTRETCHED = (1.0, 1.0, 1.0)
+
+
 @dataclass(frozen=True)
 class SceneObject:
     """A thing to be named. colour: one of COLOURS, or '#rrggbb' where there is no word for it; size: edge or diameter
-    [m]; position (3,) of its centre [m]; yaw [rad]; world frame."""
+    [m]; position (3,) of its centre [m]; yaw [rad]; world frame. stretch along its own axes, and sides, where
+    it is not round: of what is only to look at, has no word for its shape, and stays where it is."""
 
     shape: str
     colour: str
     size: float
     position: tuple[float, float, float]
     yaw: float = 0.0
+    stretch: tuple[float, float, float] = UNSTRETCHED
+    sides: int = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is a word for its shape."""
+        return self.stretch == UNSTRETCHED and not self.sides
 
     @property
     def words(self) -> str:
@@ -76,7 +87,7 @@ class SceneObject:
 
     @property
     def half_height(self) -> float:
-        return float(half_height(SHAPES.index(self.shape), self.size))
+        return float(half_height(SHAPES.index(self.shape), self.size)) * self.stretch[2]
 
     @property
     def support_height(self) -> float:

@@ -12,7 +12,7 @@ from vla_ros.sim.appearance import PLAIN, displaced
 from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.tasks import TASKS, get_task
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
-from vla_ros.sim.world import COLOURS, MOVABLE, OBJECT_COLOURS
+from vla_ros.sim.world import COLOURS, MOVABLE, OBJECT_COLOURS, SHAPES
 from vla_ros.training import demos, recording
 
 FAMILIES = ["reach", "stop", "pick"]
@@ -90,22 +90,52 @@ def test_a_tint_is_no_colour_that_has_a_name_and_least_of_all_one_kept_from_its_
         assert np.ptp(tints, axis=0).min() > 0.7, "of every hue"
 
 
-def test_a_tinted_scene_shows_its_tints(world):
+def test_a_form_has_no_name_and_is_made_of_no_held_out_pair():
+    rng, thing, made = np.random.default_rng(0), get_task("pick").layout(np.random.default_rng(0)).objects[0], []
+    for _ in range(400):
+        made.append(odd := demos.oddly_shaped(thing, rng))
+        assert not odd.plain and odd.colour in OBJECT_COLOURS and odd.position[2] == pytest.approx(odd.half_height)
+        assert odd.sides or (odd.shape, odd.colour) not in HELD_OUT_PAIRS
+        assert odd.sides or max(odd.stretch) >= demos.UNEVEN * min(odd.stretch)
+    assert {(odd.shape, odd.sides) for odd in made} == set(demos.FORMS)
+    assert {odd.colour for odd in made} == set(OBJECT_COLOURS)
+
+
+def test_an_odd_scene_shows_what_it_says(world):
     scene = get_task("pick").layout(np.random.default_rng(3))
+    bare = {"start": (0.40, 0.0, 0.34, 0.08)}
+
+    def shown(**changes):
+        world.lay_out(replace(scene, objects=tuple(replace(o, **changes) for o in scene.objects), **bare),
+                      get_task("pick"))
+        return world.observe().images["front"], world.mask("front") == scene.target
     for hexes, rgb in (("#00ffee", (0, 1, 1)), ("#ff00aa", (1, 0, 0.7))):
-        world.lay_out(replace(scene, objects=tuple(replace(thing, colour=hexes) for thing in scene.objects),
-                              start=(0.40, 0.0, 0.34, 0.08)), get_task("pick"))
-        image, mask = world.observe().images["front"], world.mask("front")
-        shown = image[mask == scene.target].astype(float)
-        assert len(shown) and np.corrcoef(shown.mean(0), rgb)[0, 1] > 0.9
+        image, mask = shown(colour=hexes)
+        assert mask.any() and np.corrcoef(image[mask].astype(float).mean(0), rgb)[0, 1] > 0.9
         assert recording.frame(world, world.observe())["colour"].max() == -1
+    plain, wide, pyramid = (shown(shape="cylinder", **changes)[1].sum() for changes in (
+        {}, {"stretch": (1.0, 2.0, 1.0)}, {"sides": 3}))
+    assert wide > 1.3 * plain and pyramid < plain
+    there = recording.frame(world, world.observe())["shape"]
+    assert (there == len(SHAPES)).sum() == len(scene.objects)
 
 
-def test_tinted_scenes_are_still_and_have_seeds_of_their_own(tmp_path, monkeypatch):
+def test_odd_scenes_have_no_whole_names():
+    rng, seen = np.random.default_rng(0), Counter()
+    for seed in range(60):
+        scene = demos.odd(get_task("pick").layout(np.random.default_rng(seed)), rng)
+        for thing in scene.objects:
+            if thing.shape in MOVABLE:
+                assert thing.colour.startswith("#") == thing.plain
+                seen[thing.plain] += 1
+    assert seen[True] > 60 and seen[False] > 60
+
+
+def test_odd_scenes_are_still_and_have_seeds_of_their_own(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(demos, "complete", lambda folder, wanted, jobs: asked.extend(wanted))
-    demos.collect(tmp_path, FAMILIES, 10, 700, 1, tinted=1000)
-    made = [shard for shard in asked if shard.tinted]
+    demos.collect(tmp_path, FAMILIES, 10, 700, 1, odd=1000)
+    made = [shard for shard in asked if shard.odd]
     assert sum(shard.count for shard in made) == 1000 and all(shard.still for shard in made)
     seeds = Counter((s.task, seed) for s in asked for seed in range(s.seed, s.seed + s.count))
     assert max(seeds.values()) == 1 and len({shard.file for shard in asked}) == len(asked)

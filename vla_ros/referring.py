@@ -13,7 +13,7 @@ import numpy as np
 from vla_ros.errors import ConfigError
 from vla_ros.synonyms import lookup, one_of, synonyms
 
-Kind = tuple[str, str]  # shape, colour; '' where there is no word for the colour
+Kind = tuple[str, str]  # shape, colour; '' where there is no word for it
 NONE = -1
 MARGIN = 0.04  # [m] by which what a phrase says must hold for the object, and for no other
 NEAR = 0.16  # [m] between centres, at most, of what is near something
@@ -69,9 +69,13 @@ def colour_words(kind: Kind) -> tuple[str, ...]:
     return () if kind[0] in synonyms().containers or not kind[1] else lookup(synonyms().colours, "colour", kind[1])
 
 
+def shape_words(kind: Kind) -> tuple[str, ...]:
+    return synonyms().nouns(kind[0]) if kind[0] else ()
+
+
 def whole_names(kind: Kind) -> list[str]:
     """'red cube' and its synonyms, the canonical first."""
-    nouns, colours = synonyms().nouns(kind[0]), colour_words(kind)
+    nouns, colours = shape_words(kind), colour_words(kind)
     return [f"{c} {n}" for c in colours for n in nouns] if colours else list(nouns)
 
 
@@ -85,7 +89,7 @@ def by_kind(kinds: Sequence[Kind], index: int) -> list[list[str]]:
     unique = lone_shape if contained or not colour else (shape, colour) not in others
     return [
         whole_names(kinds[index]) if unique else [],
-        list(synonyms().nouns(shape)) if lone_shape and not contained else [],
+        list(shape_words(kinds[index])) if lone_shape and not contained else [],
         [f"{c} {one}" for c in colour_words(kinds[index]) for one in ONES] if lone_colour else [],
     ]
 
@@ -96,7 +100,7 @@ def groups(kinds: Sequence[Kind], index: int) -> list[tuple[tuple[str, ...], lis
     if shape in synonyms().containers:
         return []
     others = [i for i in range(len(kinds)) if i != index]
-    found = [(synonyms().nouns(shape), [i for i in others if kinds[i][0] == shape]),
+    found = [(shape_words(kinds[index]), [i for i in others if kinds[i][0] == shape]),
              (tuple(f"{c} {one}" for c in colour_words(kinds[index]) for one in ONES),
               [i for i in others if kinds[i][1] == colour]),
              (ANYTHING, others)]

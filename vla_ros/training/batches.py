@@ -41,7 +41,7 @@ UNSEEN = np.array([[s in MOVABLE and c in OBJECT_COLOURS and (s, c) not in KINDS
                    for s in [*MOVABLE, ""]])
 # By shape and colour: which whole name, which colour and which shape; -1: none of NAMES.
 KIND_OF = np.array([[(index((s, "" if s in CONTAINERS else c), KINDS),
-                      index(c, OBJECT_COLOURS) if s in MOVABLE else -1, index(s, MOVABLE))
+                      -1 if s in CONTAINERS else index(c, OBJECT_COLOURS), index(s, MOVABLE))
                      for c in [*COLOURS, "none"]] for s in [*SHAPES, "none"]])
 
 
@@ -109,7 +109,8 @@ class Labeller:
                  answer_length: int = 8):
         self.frames, self.profile, self.words, self.asker = frames, profile, words, asker
         self.count, self.answer_length = len(frames["image"]), answer_length
-        self.clear = np.flatnonzero(((frames["colour"] >= 0) | (frames["shape"] < 0)).all(-1))  # all can be named
+        named = (frames["colour"] >= 0) & (frames["shape"] < len(SHAPES)) | (frames["shape"] < 0)
+        self.clear = np.flatnonzero(named.all(-1))  # frames in which all have whole names
         self.bins = UniformBins()
 
     def batch(self, rng: np.random.Generator, images: int, instructions: int, proprio: QuantileNormaliser,
@@ -134,7 +135,7 @@ class Labeller:
             np.array(where), point, mark, said, labels, f["pixels"], KIND_OF[f["shape"], f["colour"]], names)))
 
     def questions(self, rng: np.random.Generator, images: int, questions: int) -> tuple[Questions, list[list[str]]]:
-        """Questions about random frames, and their kinds; about none with a thing whose colour has no name."""
+        """Questions about random frames, and their kinds; about none with a thing that has no whole name."""
         f = self._draw(rng, images, self.clear)
         asked = [[self._question(rng, view) for _ in range(questions)]
                  for view in (View.of(f, i) for i in range(images))]
@@ -212,11 +213,12 @@ def expert_chunks(profile: RobotProfile, f: dict[str, np.ndarray], asked: list[l
         radius = f["size"][rows, target] / 2
         return base_chunk(seen, radius, f["proprio"][rows], horizon, profile.name).reshape(b, k, horizon, -1)
     reference = np.array([max(a.reference, 0) for a in flat])
+    shapes = np.minimum(f["shape"], len(SHAPES) - 1)  # one without a name is nobody's target
     states = ArmStates(
         family=np.array([a.family or "stop" for a in flat]), ee=f["ee"][rows], gap=f["gap"][rows],
-        target=f["objects"][rows, target], shape=f["shape"][rows, target], size=f["size"][rows, target],
+        target=f["objects"][rows, target], shape=shapes[rows, target], size=f["size"][rows, target],
         direction=np.array([VECTORS[a.direction] for a in flat]), reference=f["objects"][rows, reference],
-        reference_shape=f["shape"][rows, reference], reference_size=f["size"][rows, reference],
+        reference_shape=shapes[rows, reference], reference_size=f["size"][rows, reference],
         relation=np.array([RELATIONS.index(a.relation) for a in flat]))
     return arm_chunk(states, horizon).reshape(b, k, horizon, -1)
 

@@ -1,4 +1,4 @@
-"""Demonstrations: the expert's episodes, with disturbances, and still scenes, some in colours that have no name.
+"""Demonstrations: the expert's episodes, with disturbances, and still scenes, some of things that have no whole name.
 
 Written as shards, resumable.
 """
@@ -21,19 +21,23 @@ from vla_ros.sim.oracle import OraclePolicy
 from vla_ros.sim.tasks import get_task
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.sim.tasks.layout import draw_until
-from vla_ros.sim.world import COLOURS, MOVABLE, OBJECT_COLOURS, Scene
+from vla_ros.sim.world import COLOURS, MOVABLE, OBJECT_COLOURS, Scene, SceneObject
 from vla_ros.training import recording
 from vla_ros.types import ActionChunk
 
 FIRST_SEED = 1_000_000  # evaluation counts its seeds from 0: the two never meet
-STILL_OFFSET, HELD_OUT_OFFSET, TINTED_OFFSET = 100_000_000, 200_000_000, 300_000_000
+STILL_OFFSET, HELD_OUT_OFFSET, ODD_OFFSET = 100_000_000, 200_000_000, 300_000_000
 EPISODES_A_SHARD, STILLS_A_SHARD = 25, 250
 HELD_OUT_STILLS = 500  # in all, to measure the stages on
 DISPLACED, LIT = 0.4, 0.4  # shares of the scenes with a displaced camera, and with another light
 DISTURBED = 0.2  # share of the decisions that a random motion replaces
 AFTERWARDS = 2  # decisions recorded after success
+TINTED = 0.5  # share of the things of an odd scene whose colour has no name; the others' shape has none
 UNLIKE = 0.25  # least distance of such a colour from each that has a name, at any brightness; RGB, 0 to 1
-UNSEEN = 0.4  # and from each that training never shows on the shape
+UNSEEN = 0.3  # and from each that training never shows on the shape
+FORMS = (("cube", 0), ("cylinder", 0), ("cone", 0), ("cone", 3), ("cone", 4), ("cylinder", 3))  # and their sides
+STRETCH, SQUEEZE = (0.45, 1.5), (0.7, 1.4)  # of a form along each of its axes, of one with sides
+UNEVEN = 1.8  # least ratio between two of the axes, without sides
 BRIGHTNESSES = np.linspace(0.4, 1.5, 12)
 
 
@@ -42,7 +46,7 @@ class Shard:
     """One file of demonstrations: `count` episodes or still scenes of a task, from `seed` on.
 
     passes: how often each episode is shown, disturbed in another way; plain: as an evaluation shows them, without
-    another light or a displaced camera; tinted: as tinted() has them.
+    another light or a displaced camera; odd: as odd() has them.
     """
 
     file: Path
@@ -52,19 +56,19 @@ class Shard:
     still: bool
     passes: int = 1
     plain: bool = False
-    tinted: bool = False
+    odd: bool = False
 
 
-def shards(folder: Path, tasks: Sequence[str], episodes: int, stills: int, tinted: int = 0) -> list[Shard]:
-    """The files that make up a set: `episodes` episodes a task, and `stills` still and `tinted` tinted scenes of all
+def shards(folder: Path, tasks: Sequence[str], episodes: int, stills: int, odd: int = 0) -> list[Shard]:
+    """The files that make up a set: `episodes` episodes a task, and `stills` still and `odd` odd scenes of all
     tasks together."""
     out = [s for task in tasks for s in split(folder, task, "episode", FIRST_SEED, episodes, EPISODES_A_SHARD)]
     for i, task in enumerate(tasks):
         count = len(range(i, stills, len(tasks)))
         out += split(folder, task, "still", FIRST_SEED + STILL_OFFSET, count, STILLS_A_SHARD)
-        count = len(range(i, tinted, len(tasks)))
-        out += [replace(shard, tinted=True)
-                for shard in split(folder, task, "tinted", FIRST_SEED + TINTED_OFFSET, count, STILLS_A_SHARD)]
+        count = len(range(i, odd, len(tasks)))
+        out += [replace(shard, odd=True)
+                for shard in split(folder, task, "odd", FIRST_SEED + ODD_OFFSET, count, STILLS_A_SHARD)]
     return out
 
 
@@ -74,9 +78,9 @@ def split(folder: Path, task: str, kind: str, first: int, total: int, size: int)
                   kind != "episode") for start in range(0, total, size)]
 
 
-def collect(folder: Path, tasks: list[str], episodes: int, stills: int, jobs: int, tinted: int = 0) -> int:
+def collect(folder: Path, tasks: list[str], episodes: int, stills: int, jobs: int, odd: int = 0) -> int:
     """Writes what is missing of a set and returns the number of shards written; shows progress."""
-    return complete(folder, shards(folder, tasks, episodes, stills, tinted), jobs)
+    return complete(folder, shards(folder, tasks, episodes, stills, odd), jobs)
 
 
 def collect_plain(folder: Path, tasks: Sequence[str], episodes: int, passes: int, jobs: int) -> int:
@@ -111,14 +115,14 @@ def write(shard: Shard) -> Shard:
     frames = []
     for seed in range(shard.seed, shard.seed + shard.count):
         for number in range(shard.passes):
-            begin(world, seed, shard.plain, shard.tinted)
+            begin(world, seed, shard.plain, shard.odd)
             frames += [recording.frame(world, world.observe())] if shard.still else demonstrate(world, seed, number)
     world.close()
     recording.save(shard.file, frames)
     return shard
 
 
-def begin(world: BulletWorld, seed: int, plain: bool = False, in_tints: bool = False) -> None:
+def begin(world: BulletWorld, seed: int, plain: bool = False, as_odd: bool = False) -> None:
     """The layout of a seed; but for `plain`, in part under another light or seen by a displaced camera."""
     rng, look = np.random.default_rng([seed, 3]), PLAIN
     if not plain and rng.random() < DISPLACED:
@@ -126,18 +130,34 @@ def begin(world: BulletWorld, seed: int, plain: bool = False, in_tints: bool = F
     if not plain and rng.random() < LIT:
         look = lit(rng, look)
     scene = replace(world.task.layout(np.random.default_rng(seed)), seed=seed)
-    world.lay_out(tinted(scene, rng) if in_tints else scene, appearance=look)
+    world.lay_out(odd(scene, rng) if as_odd else scene, appearance=look)
 
 
-def tinted(scene: Scene, rng: np.random.Generator) -> Scene:
-    """With its things in colours that have no name: they are a cone or a cube whatever their colour is, which no set of
-    pairs of colours and shapes, learnt by heart, could tell.
+def odd(scene: Scene, rng: np.random.Generator) -> Scene:
+    """With things that are a cone or a cube in a colour that has no name, or are red or blue in a shape that has none:
+    no set of pairs of colours and shapes, learnt by heart, could tell them.
 
     All of them: beside a blue cube a cone of nearly that colour would teach that cones are not blue.
     """
     return replace(scene, objects=tuple(
-        replace(thing, colour=nameless(rng, thing.shape)) if thing.shape in MOVABLE else thing
-        for thing in scene.objects))
+        thing if thing.shape not in MOVABLE else oddly_coloured(thing, rng) if rng.random() < TINTED else
+        oddly_shaped(thing, rng) for thing in scene.objects))
+
+
+def oddly_coloured(thing: SceneObject, rng: np.random.Generator) -> SceneObject:
+    return replace(thing, colour=nameless(rng, thing.shape))
+
+
+def oddly_shaped(thing: SceneObject, rng: np.random.Generator) -> SceneObject:
+    """A pyramid or a prism, a slab, a rod or a disc, which have no name here, in any colour that has one; what was
+    stretched is of none of HELD_OUT_PAIRS even before that."""
+    colour = OBJECT_COLOURS[int(rng.integers(len(OBJECT_COLOURS)))]
+    shape, sides = draw_until(lambda: FORMS[int(rng.integers(len(FORMS)))],
+                              lambda form: form[1] or (form[0], colour) not in HELD_OUT_PAIRS)
+    stretch = draw_until(lambda: rng.uniform(*(SQUEEZE if sides else STRETCH), 3),
+                         lambda drawn: sides or drawn.max() >= UNEVEN * drawn.min())
+    made = replace(thing, shape=shape, colour=colour, sides=sides, stretch=tuple(stretch.tolist()))
+    return replace(made, position=(*thing.position[:2], made.half_height))
 
 
 def nameless(rng: np.random.Generator, shape: str) -> str:

@@ -70,7 +70,7 @@ class View:
     @classmethod
     def of(cls, f: dict[str, np.ndarray], row: int) -> View:
         count = int((f["shape"][row] >= 0).sum())
-        kinds = [(SHAPES[s], tuple(COLOURS)[c] if c >= 0 else "")
+        kinds = [(SHAPES[s] if s < len(SHAPES) else "", tuple(COLOURS)[c] if c >= 0 else "")
                  for s, c in zip(f["shape"][row][:count], f["colour"][row][:count], strict=True)]
         return cls(kinds, f["objects"][row][:count], str(f["task"][row]), int(f["target"][row]),
                    int(f["reference"][row]), DIRECTIONS[f["direction"][row]], RELATIONS[f["relation"][row]])
@@ -79,8 +79,8 @@ class View:
         return [i for i, (shape, _) in enumerate(self.kinds) if shape in shapes and i != but and self.apart(i)]
 
     def apart(self, index: int) -> bool:
-        """Whether its kind sets it apart: where its colour has no name, its shape has to."""
-        return bool(self.kinds[index][1]) or any(by_kind(self.kinds, index))
+        """Whether it can be told to be moved: where its colour has no name, its shape has to set it apart."""
+        return all(self.kinds[index]) or bool(self.kinds[index][0]) and any(by_kind(self.kinds, index))
 
 
 class Asker:
@@ -196,10 +196,10 @@ def absent_words(rng: np.random.Generator, kinds: list[Kind]) -> tuple[str, Kind
     """Words for a movable thing that is not in the scene, mostly sharing shape or colour with one that is; its kind.
 
     Pairs that are kept out of training are not named either: they must not come to mean 'not there'. A word that there
-    is not names nothing that is there. Where no colour has a name, a shape is named that there is not.
+    is not names nothing that is there. Where nothing has a whole name, a shape is named that there is not.
     """
     movable = [kind for kind in kinds if kind[0] in MOVABLE]
-    if movable and not any(colour for _, colour in movable):
+    if movable and not any(map(all, movable)):
         lacking = [shape for shape in MOVABLE if shape not in dict(movable)]
         if not lacking:
             return words.invented(rng), NOTHING

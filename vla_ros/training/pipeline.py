@@ -100,11 +100,11 @@ class Run:
         if last not in STAGES:
             raise UnknownNameError("stage", last, STAGES)
         wanted = self.settings["demos"]
-        episodes, stills, tinted = wanted["episodes"], wanted["stills"], wanted.get("tinted", 0)
+        episodes, stills, odd = wanted["episodes"], wanted["stills"], wanted.get("odd", 0)
         if last == "motor":  # the others can be made beside it
-            episodes, stills, tinted = min(episodes, EPISODES_A_SHARD), min(stills, len(self.tasks) * STILLS_A_SHARD), 0
+            episodes, stills, odd = min(episodes, EPISODES_A_SHARD), min(stills, len(self.tasks) * STILLS_A_SHARD), 0
         if self.accelerator.is_main_process:
-            collect(self.demos, self.tasks, episodes, stills, self.jobs, tinted)
+            collect(self.demos, self.tasks, episodes, stills, self.jobs, odd)
             collect_held_out(self.demos, self.tasks, self.jobs)
         with self.accelerator.main_process_first():
             model = self._model()
@@ -118,8 +118,8 @@ class Run:
 
     @cached_property
     def _stills(self) -> dict[str, np.ndarray]:
-        tinted = ["*-tinted-*"] if self.settings["demos"].get("tinted") else []
-        return together(*(recording.load([self.demos], pattern) for pattern in ["*-still-*", *tinted]))
+        odd = ["*-odd-*"] if self.settings["demos"].get("odd") else []
+        return together(*(recording.load([self.demos], pattern) for pattern in ["*-still-*", *odd]))
 
     @cached_property
     def _frames(self) -> dict[str, np.ndarray]:

@@ -92,7 +92,7 @@ class Practice:
         """Other instructions, scenes and cameras for the robots of some texts."""
         if not len(slots):
             return
-        f = self.labeller._draw(rng, len(slots))
+        f = self.labeller._draw(rng, len(slots), self.labeller.clear)
         views, wanted = [View.of(f, i) for i in range(len(slots))], []
         for slot, view in zip(slots, views, strict=True):
             asked = draw_until(lambda view=view: self.labeller.asker.ask(rng, view, False),

@@ -28,8 +28,8 @@ def frame(world, observation) -> dict[str, np.ndarray]:
 
     hand (2,): where the end effector is in the image [px], -1 for a base, which has none.
     Per object: position (M, 3) [m] in the world frame, pixels (M, 2) in the image, shape and colour (M,) indices
-    (-1: none; of an object: a colour without a name), size (M,) [m]. target, reference: indices of objects, -1 for
-    none; direction, relation: indices.
+    (-1: none; of an object: a colour without a name; len(SHAPES): a shape without one), size (M,) [m]. target,
+    reference: indices of objects, -1 for none; direction, relation: indices.
     """
     state, scene, profile = world.state, world.scene, world.profile
     count = len(scene.objects)
@@ -47,7 +47,7 @@ def frame(world, observation) -> dict[str, np.ndarray]:
         "hand": np.float32(world.pixels(CAMERA, state.ee[None])[0] if state.ee is not None else (-1.0, -1.0)),
         "objects": pad(state.objects, 0.0).astype(np.float32),
         "pixels": pad(pixels, -1.0).astype(np.float32),
-        "shape": pad([SHAPES.index(o.shape) for o in scene.objects], -1).astype(np.int8),
+        "shape": pad([index(o.shape, SHAPES) if o.plain else len(SHAPES) for o in scene.objects], -1).astype(np.int8),
         "colour": pad([index(o.colour, COLOURS) for o in scene.objects], -1).astype(np.int8),
         "size": pad([o.size for o in scene.objects], 0.0).astype(np.float32),
         "task": np.str_(world.task.name),
