@@ -1,9 +1,12 @@
 """Does the model find what is named? By colour and shape, by where it stands, and by how it stands to a landmark.
 
     .venv/bin/python bench/names.py --policy native --scenes 100
+    .venv/bin/python bench/names.py --policy native --scenes 100 --pairs
     .venv/bin/python bench/names.py --scores checkpoints/scores_panda.json
 
 The first look on layouts of family reach: found is what ends within --near pixels of the object that was named. With
+--pairs the target is a colour on a shape that training never showed: is it found, and is 'there' likelier than 'not
+there'; and of 'the blue one' for all colours, of 'the cone' for all shapes, does what it is fit its patch best? With
 --scores no model is asked: the episodes that `vla eval` wrote are parted by how their instructions name the object.
 """
 
@@ -67,6 +70,43 @@ def measure(policy_name: str, scenes: int, first: int, near: float) -> dict[str,
     return dict(found)
 
 
+def pairs(policy_name: str, scenes: int, first: int) -> dict[str, dict[str, list[bool]]]:
+    """By held-out pair: whether its patch is the best one, whether it is there, whether its colour, its shape fit."""
+    import torch
+
+    from vla_ros.evaluation.scenes import unseen_pair
+    from vla_ros.policies import open_policy
+    from vla_ros.profile import load_profile
+    from vla_ros.sim.bullet import BulletWorld
+    from vla_ros.sim.tasks import get_task
+    from vla_ros.sim.world import MOVABLE, OBJECT_COLOURS
+    profile, task = load_profile("panda"), get_task("reach")
+    policy, found = open_policy(policy_name, profile), defaultdict(lambda: defaultdict(list))
+    config = policy.model.config
+    world = BulletWorld(profile, task, cameras=(config.camera,))
+    for seed in range(first, first + scenes):
+        rng = np.random.default_rng(seed)
+        scene = unseen_pair(task.layout(rng), task.name, rng)
+        world.lay_out(scene)
+        thing = scene.objects[scene.target]
+        names = [thing.words, *(f"{colour} one" for colour in OBJECT_COLOURS), *MOVABLE]
+        with torch.inference_mode():
+            text = torch.tensor([[policy.words.encode(f"touch the {name}") for name in names]])
+            sight, _ = policy.model.see(policy._pixels(world.observe().images[config.camera]), text)
+        logits, patches = sight.look_logits[0, :, 0], config.grid**2
+        across, down = (world.pixels(config.camera, np.array([thing.position]))[0] // config.patch_size).astype(int)
+        here, best = down * config.grid + across, int(logits[0, :patches].argmax())
+        colours, shapes = logits[1:1 + len(OBJECT_COLOURS), here], logits[1 + len(OBJECT_COLOURS):, here]
+        for kind in (thing.words, "all"):
+            found[kind]["its patch is the best"].append(
+                max(abs(best // config.grid - down), abs(best % config.grid - across)) <= 1)
+            found[kind]["is there"].append(bool(logits[0, best] > logits[0, patches]))
+            found[kind]["colour"].append(OBJECT_COLOURS[int(colours.argmax())] == thing.colour)
+            found[kind]["shape"].append(MOVABLE[int(shapes.argmax())] == thing.shape)
+    world.close()
+    return found
+
+
 def parted(file: Path) -> list[tuple[str, str, int, int]]:
     """Family, kind of name, n and successes of the plain episodes in a file of scores."""
     from vla_ros.referring import by_place
@@ -89,6 +129,7 @@ def main() -> int:
     parser.add_argument("--policy", default="native", help="native or a checkpoint's folder")
     parser.add_argument("--scenes", type=at_least(1), default=100)
     parser.add_argument("--seeds-from", type=at_least(0), default=0)
+    parser.add_argument("--pairs", action="store_true", help="of what training never showed together")
     parser.add_argument("--scores", type=Path, metavar="FILE", help="part the episodes of this file instead")
     parser.add_argument("--near", type=float, default=6.0, help="[px] (an object is about 12 px wide)")
     args = parser.parse_args()
@@ -99,6 +140,14 @@ def main() -> int:
         return 0
     os.environ.update(THREADS)
     try:
+        if args.pairs:
+            rates = {name: {part: float(np.mean(hits)) for part, hits in parts.items()} | {"n": len(parts["is there"])}
+                     for name, parts in sorted(pairs(args.policy, args.scenes, args.seeds_from).items())}
+            parts = [part for part in rates["all"] if part != "n"]
+            print(table(("pair", "n", *parts), [(name, of["n"], *(f"{100 * of[part]:.0f} %" for part in parts))
+                                                for name, of in rates.items()]))
+            print(json.dumps({"bench": "names", "policy": args.policy, "seeds_from": args.seeds_from, "pairs": rates}))
+            return 0
         found = measure(args.policy, args.scenes, args.seeds_from, args.near)
     except VlaError as error:
         print(f"names.py: {error}", file=sys.stderr)

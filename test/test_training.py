@@ -19,7 +19,7 @@ from vla_ros.model import vocabulary as vocab
 from vla_ros.model.files import open_checkpoint
 from vla_ros.policies.native import NativePolicy
 from vla_ros.profile import load_profile
-from vla_ros.training import demos, measuring, trainer
+from vla_ros.training import demos, measuring, pipeline, trainer
 from vla_ros.training.batches import Labeller
 from vla_ros.training.curves import plot_curves
 from vla_ros.training.instructing import Asker
@@ -189,6 +189,25 @@ def test_a_stage_can_keep_a_share_of_the_weights_before_it(make_run, frames, mon
         run._stage(model, "act", settings, [frames])
         assert all(torch.allclose(value, 0.25 * before[name] + 0.75 * after[name], atol=1e-7)
                    for name, value in model.state_dict().items())
+
+
+def test_a_stage_can_begin_some_modules_anew(make_run):
+    model = make_run()._model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pipeline.begin_anew(model, ["look.patch_key"], seed=5)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"look.patch_key.weight"}, "its bias is 0 as at first"
+    with pytest.raises(ConfigError, match="no module 'look.key'"):
+        pipeline.begin_anew(model, ["look.key"], seed=5)
+
+
+def test_what_begins_anew_does_before_it_is_trained(make_run, frames, monkeypatch):
+    begun = []
+    monkeypatch.setattr(pipeline, "begin_anew", lambda model, names, seed: begun.append(names))
+    monkeypatch.setattr(pipeline, "train_stage", lambda *given: begun.append("trained"))
+    run = make_run()
+    run._train(run._model(), "look", SETTINGS["look"] | {"anew": ["look.patch_key"]}, [frames])
+    assert begun == [["look.patch_key"], "trained"]
 
 
 def test_a_run_begins_with_the_weights_and_words_of_its_base(make_run, tmp_path, demonstrations, monkeypatch):

@@ -76,6 +76,16 @@ def blend(model: VlaModel, before: dict[str, torch.Tensor], kept: float) -> None
             now[key].copy_(kept * value + (1 - kept) * now[key])
 
 
+def begin_anew(model: VlaModel, names: list[str], seed: int) -> None:
+    """Random weights for these modules; ConfigError for one that the model has not."""
+    torch.manual_seed(seed)
+    for name in names:
+        try:
+            model.get_submodule(name).apply(model._init_weights)
+        except AttributeError as error:
+            raise ConfigError(f"anew: the model has no module '{name}'") from error
+
+
 @dataclass
 class Run:
     """One training run: its settings and where it writes. base: a checkpoint whose weights and words it begins with."""
@@ -112,14 +122,13 @@ class Run:
             if stage == "corrections":
                 self._correct(model, self._frames)
             elif self.settings[stage]["steps"]:
-                self._stage(model, stage, self.settings[stage], [self._source(stage)])
+                self._stage(model, stage, self.settings[stage], [self._source(stage), *self._odd(stage)])
             self._export(model)
         return self.folder / "checkpoint"
 
     @cached_property
     def _stills(self) -> dict[str, np.ndarray]:
-        odd = ["*-odd-*"] if self.settings["demos"].get("odd") else []
-        return together(*(recording.load([self.demos], pattern) for pattern in ["*-still-*", *odd]))
+        return recording.load([self.demos], "*-still-*")
 
     @cached_property
     def _frames(self) -> dict[str, np.ndarray]:
@@ -131,8 +140,13 @@ class Run:
             return recording.load([self.demos], "*-still-000000")
         return self._stills if stage == "look" else self._frames
 
+    def _odd(self, stage: str) -> list[dict[str, np.ndarray]]:
+        """A source of its own: what is shown seldom is forgotten."""
+        wanted = self.settings["demos"].get("odd") and stage != "motor"
+        return [recording.load([self.demos], "*-odd-*")] if wanted else []
+
     def _correct(self, model: VlaModel, frames) -> None:
-        """Rounds of DAgger: the model's own roll-outs make up half of the images."""
+        """Rounds of DAgger: the model's own roll-outs are one of the sources."""
         corrections, gathered = self.settings["corrections"], []
         for number in range(1, corrections["rounds"] + 1):
             gathered.append(self.folder / f"rollouts-{number}")
@@ -140,7 +154,8 @@ class Run:
                 collect_corrections(self.folder / "checkpoint", gathered[-1], self.tasks, corrections["episodes"],
                                     number, self.jobs)
             self.accelerator.wait_for_everyone()
-            self._stage(model, f"corrections-{number}", corrections, [frames, recording.load(gathered)])
+            self._stage(model, f"corrections-{number}", corrections,
+                        [frames, *self._odd("corrections"), recording.load(gathered)])
             self._export(model)
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
@@ -185,7 +200,8 @@ class Run:
         """sources: sets of frames, drawn from equally often. settings.questions: share of the batches.
 
         settings.kept: share of the weights before the stage in those after it. What a stage adds with small batches it
-        takes away elsewhere; between the two both are good (Wortsman et al. 2022, arXiv:2109.01903).
+        takes away elsewhere; between the two both are good (Wortsman et al. 2022, arXiv:2109.01903). settings.anew:
+        modules whose weights are forgotten first, for what they know would stand in the way.
         """
         kept = settings.get("kept", 0.0)
         before = {key: value.clone() for key, value in model.state_dict().items()} if kept else {}
@@ -199,6 +215,7 @@ class Run:
 
     def _train(self, model: VlaModel, name: str, settings: dict, sources: list) -> None:
         c, acting = model.config, name not in ("motor", "look", "align")
+        begin_anew(model, settings.get("anew", []), self.seed)
         proprio = QuantileNormaliser(c.proprio_low, c.proprio_high)
         actions = QuantileNormaliser(c.action_low, c.action_high)
         labellers = [self._labeller(frames, settings.get("focus", 0.0)) for frames in sources]
@@ -211,7 +228,7 @@ class Run:
             labeller = labellers[int(rng.integers(len(labellers)))]
             count = settings["images"], settings["instructions"]
             if rng.random() < settings["questions"]:
-                return labeller.questions(rng, *count)[0]
+                return (labeller if len(labeller.clear) else labellers[0]).questions(rng, *count)[0]
             return labeller.batch(rng, *count, proprio, actions if acting else None)
 
         train_stage(Objective(model, acting), name, settings, self.seed, self.folder,
