@@ -8,11 +8,13 @@ import torch
 import vlm_samples as samples
 import yaml
 from core_samples import PANDA
+from safetensors.torch import load_file, save_file
 
 from vla_ros.doctor.examine import examine
 from vla_ros.errors import CheckpointError, ConfigError, VlaError
 from vla_ros.policies import open_policy
 from vla_ros.types import JointState, Observation, Pose
+from vla_ros.vlm import pi0_lerobot
 
 STAMP = 1234
 
@@ -97,3 +99,116 @@ def test_what_is_missing_or_wrong_is_named(copy):
     (copy / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match="lacks tokenizer.json"):
         open_policy(str(copy), PANDA)
+
+
+# --- LeRobot's layout -------------------------------------------------------------------------------------------------
+
+FRONT, STATE = "observation.images.front", "observation.state"
+RENAMED = (("model.vlm.language_model.embed_tokens", "paligemma_with_expert.paligemma.lm_head"),
+           ("model.vlm", "paligemma_with_expert.paligemma.model"),
+           ("model.dit.embed_tokens", "paligemma_with_expert.gemma_expert.lm_head"),
+           ("model.dit", "paligemma_with_expert.gemma_expert.model"), ("embed_action_time.", ""))
+STATISTICS = {f"{STATE}.mean": [0.5, 0.0, 0.3, 0.04], f"{STATE}.std": [0.1, 0.2, 0.1, 0.03],
+              "action.mean": [0.001, 0.0, 0.0, 0.5], "action.std": [0.005, 0.005, 0.005, 0.4]}
+
+
+@pytest.fixture
+def theirs(checkpoint, tmp_path, monkeypatch):
+    """The same checkpoint as LeRobot would save it."""
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 12, "num_hidden_layers": 2,
+             "intermediate_size": 32}
+    monkeypatch.setattr(pi0_lerobot, "VARIANTS", {"gemma_2b": heads | {"hidden_size": 24},
+                                                  "gemma_300m": heads | {"hidden_size": 16}})
+    monkeypatch.setattr(pi0_lerobot, "VISION", {key: value for key, value in samples.VISION.items()
+                                                if key != "image_size"})
+    monkeypatch.setattr(pi0_lerobot, "WORDS", samples.WORDS)
+    folder = tmp_path / "lerobot"
+    folder.mkdir()
+    weights = {}
+    for name, tensor in load_file(checkpoint / "model.safetensors").items():
+        for ours, other in RENAMED:
+            if name.startswith(ours):
+                name = other + name.removeprefix(ours)
+                break
+        weights[f"model.{name}"] = tensor
+    save_file(weights, folder / "model.safetensors")
+    feature = {"type": "VISUAL", "shape": [3, 64, 64]}
+    (folder / "config.json").write_text(json.dumps({
+        "type": "pi0", "n_obs_steps": 1, "input_features": {
+            "observation.images.wrist": feature, FRONT: feature, STATE: {"type": "STATE", "shape": [4]}},
+        "output_features": {"action": {"type": "ACTION", "shape": [4]}}, "paligemma_variant": "gemma_2b",
+        "action_expert_variant": "gemma_300m", "chunk_size": 4, "n_action_steps": 4, "max_state_dim": 8,
+        "max_action_dim": 8, "num_inference_steps": 3, "image_resolution": [28, 28]}))
+    save_file({name: torch.tensor(values) for name, values in STATISTICS.items()}, folder / "n.safetensors")
+    steps = [{"registry_name": "normalizer_processor", "config": {"norm_map": pi0_lerobot.WANTED},
+              "state_file": "n.safetensors"}]
+    for name in ("policy_preprocessor.json", "policy_postprocessor.json"):
+        (folder / name).write_text(json.dumps({"steps": steps}))
+    (folder / "tokenizer.json").write_bytes((checkpoint / "tokenizer.json").read_bytes())
+    said = yaml.safe_load((checkpoint / "vla.yaml").read_text())
+    (folder / "vla.yaml").write_text(yaml.safe_dump(said | {"images": {FRONT: "front"},
+                                                            "state": {STATE: ["position", "gap"]}}))
+    return folder
+
+
+def test_lerobots_layout_says_the_same(theirs, policy):
+    """An image that has the model's size: no rule of resizing stands between them."""
+    other, observation = open_policy(str(theirs), PANDA), seen(shape=(28, 28))
+    assert np.allclose(other.infer(observation).values, policy.infer(observation).values, atol=1e-6)
+    assert {f.check: f.level for f in examine(PANDA, str(theirs))}["weights"] == "ok"
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (32, 64), (60, 45)])
+def test_an_image_is_brought_to_size_by_lerobots_rule(theirs, shape):
+    """Bilinear, without antialiasing, centred; written out for one pixel."""
+    model, image = open_policy(str(theirs), PANDA).model, seen(shape=shape).images["front"]
+    pixels, ratio = model.pixels(image), max(shape) / 28
+    height, width = int(shape[0] / ratio), int(shape[1] / ratio)
+    above, beside = (28 - height) // 2, (28 - width) // 2
+    assert pixels.shape == (3, 28, 28) and (pixels[:, :above] == -1).all() and (pixels[:, :, :beside] == -1).all()
+    y, x = (10 + 0.5) * shape[0] / height - 0.5, (9 + 0.5) * shape[1] / width - 0.5
+    (top, left), (down, right) = (int(y), int(x)), (y % 1, x % 1)
+    near = image[top:top + 2, left:left + 2].astype(float)
+    wanted = ((near[0, 0] * (1 - right) + near[0, 1] * right) * (1 - down)
+              + (near[1, 0] * (1 - right) + near[1, 1] * right) * down)
+    assert np.allclose(pixels[:, above + 10, beside + 9], wanted / 127.5 - 1, atol=1e-5)
+
+
+def rewritten(folder, file, change):
+    content = json.loads((folder / file).read_text())
+    change(content)
+    (folder / file).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("file,change,message", [
+    ("config.json", lambda c: c.update(use_relative_actions=True), "relative to the state"),
+    ("config.json", lambda c: c.update(paligemma_variant="gemma_9b"), "unknown paligemma_variant.*gemma_2b"),
+    ("config.json", lambda c: c.update(image_resolution=[28, 14]), "must be square"),
+    ("config.json", lambda c: c.update(max_state_dim="many"), "describes no model"),
+    ("config.json", lambda c: c.update(chunk_size=5), r"chunks are of shape \(5, 4\)"),
+    ("policy_preprocessor.json", lambda c: c["steps"].clear(), "must have one normalizer_processor"),
+    ("policy_preprocessor.json", lambda c: c["steps"][0]["config"]["norm_map"].update(STATE="QUANTILES"),
+     "norm_map must"),
+    ("policy_preprocessor.json", lambda c: c["steps"][0].update(state_file="m.safetensors"), "lacks m.safetensors"),
+    ("policy_preprocessor.json", lambda c: c["steps"][0].update(state_file="../n.safetensors"), "beside it")])
+def test_what_lerobot_says_and_cannot_be_meant_is_refused(theirs, file, change, message):
+    rewritten(theirs, file, change)
+    with pytest.raises(VlaError, match=message):
+        open_policy(str(theirs), PANDA)
+
+
+def test_what_lerobot_leaves_out_is_named(theirs):
+    said = yaml.safe_load((theirs / "vla.yaml").read_text())
+    swapped = {FRONT: "front", "observation.images.wrist": "front"}
+    (theirs / "vla.yaml").write_text(yaml.safe_dump(said | {"images": swapped}))
+    with pytest.raises(ConfigError, match="of observation.images.wrist, observation.images.front, in this order"):
+        open_policy(str(theirs), PANDA)
+    (theirs / "vla.yaml").write_text(yaml.safe_dump(said))
+    less = {name: torch.tensor(values) for name, values in STATISTICS.items() if name != "action.std"}
+    save_file(less, theirs / "n.safetensors")
+    with pytest.raises(CheckpointError, match="lacks action.std: without it the model's actions has no units"):
+        open_policy(str(theirs), PANDA)
+    (theirs / "tokenizer.json").unlink()
+    save_file({name: torch.tensor(values) for name, values in STATISTICS.items()}, theirs / "n.safetensors")
+    with pytest.raises(CheckpointError, match="lacks tokenizer.json; LeRobot leaves that of google/paligemma"):
+        open_policy(str(theirs), PANDA)

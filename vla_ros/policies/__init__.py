@@ -105,9 +105,9 @@ def is_oft(folder: Path) -> bool:
 
 
 def model_type(folder: Path):
-    """As the config.json in a folder says; None where there is none. Needs no torch."""
+    """As the config.json in a folder says, LeRobot's as its 'type'; None where there is none. Needs no torch."""
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return content.get("model_type") if isinstance(content, dict) else None
+    return content.get("model_type", content.get("type")) if isinstance(content, dict) else None

@@ -26,6 +26,10 @@ class Pi0Policy:
         made, said = (model.horizon, len(model.actions.mean)), meant.chain.shape
         if made != said:
             raise ActionError("spec", f"the checkpoint's chunks are of shape {made}, those of its file {said}")
+        named = [name for name in model.images if name in meant.description.images]
+        if model.images and named != list(meant.description.images):
+            raise ConfigError(f"the file's images must be of {', '.join(model.images)}, in this order; they are "
+                              f"{', '.join(meant.description.images)}")
         if len(meant.description.state) != 1:
             raise ConfigError(f"the file must name one state, names {len(meant.description.state)}")
 

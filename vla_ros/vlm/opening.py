@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from vla_ros.errors import CheckpointError
 from vla_ros.openvla import quantised
@@ -17,10 +17,10 @@ OWN = {"local_files_only": True, "trust_remote_code": False}
 NAMED = 3  # tensors that an error names
 
 
-def open_model(kind: type, make: Callable[..., PreTrainedModel], folder: Path, dtype: str,
-               device: str) -> PreTrainedModel:
+def open_model(kind: type, make: Callable[..., PreTrainedModel], folder: Path, dtype: str, device: str,
+               config: PreTrainedConfig | None = None) -> PreTrainedModel:
     """kind: has from_pretrained(); make: the model of a configuration. dtype: 'stored', what torch names, or of
-    quantised.KINDS.
+    quantised.KINDS. config: None for that of the folder.
 
     Raises CheckpointError with what is wrong, before memory is taken for it; ConfigError as quantised.fit().
     """
@@ -31,7 +31,7 @@ def open_model(kind: type, make: Callable[..., PreTrainedModel], folder: Path, d
     require_modest(content, f"{where}: config.json")
     tensors = stored(shards(folder))
     try:
-        config = AutoConfig.from_pretrained(folder, **OWN)
+        config = config or AutoConfig.from_pretrained(folder, **OWN)
         with torch.device("meta"):
             described = sum(parameter.numel() for parameter in make(config).parameters())
     except Exception as error:  # numbers that no tensors can have: whatever torch and transformers raise

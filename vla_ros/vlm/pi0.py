@@ -18,12 +18,18 @@ from transformers import PI0ForConditionalGeneration
 
 from vla_ros.errors import CheckpointError
 from vla_ros.untrusted import first_line, read_json, require_words
+from vla_ros.vlm import pi0_lerobot
 from vla_ros.vlm.opening import open_model
 
 MODEL_TYPE = "pi0"
 TOKENIZER, PROCESSOR = "tokenizer.json", "processor_config.json"
 BEGIN = "<bos>"
 SMALL = 1e-8  # added to deviations, as the processor does
+
+
+def is_of_lerobot(folder: Path) -> bool:
+    content = read_json(folder / "config.json")
+    return isinstance(content, Mapping) and content.get("type") == MODEL_TYPE and "model_type" not in content
 
 
 @dataclass(frozen=True)
@@ -58,27 +64,32 @@ class Scale:
 class Pi0:
     """A model with all that its processor does."""
 
-    def __init__(self, model: PI0ForConditionalGeneration, words: Tokenizer, state: Scale, actions: Scale):
-        self.model, self.words, self.state, self.actions = model, words, state, actions
+    def __init__(self, model: PI0ForConditionalGeneration, words: Tokenizer, state: Scale, actions: Scale,
+                 images: tuple[str, ...] = ()):
+        """images: their names, in the model's order, where it is LeRobot's."""
+        self.model, self.words, self.state, self.actions, self.images = model, words, state, actions, images
         vision = model.config.vlm_config.vision_config
         self.size, self.patches = vision.image_size, (vision.image_size // vision.patch_size)**2
 
     @classmethod
     def open(cls, folder: Path, dtype: str = "stored", device: str = "cpu") -> Pi0:
         """dtype: as open_model() has it. Raises CheckpointError with what is wrong."""
-        missing = [name for name in (TOKENIZER, PROCESSOR) if not (folder / name).is_file()]
+        theirs = pi0_lerobot.read(folder) if is_of_lerobot(folder) else None
+        missing = [name for name in (TOKENIZER, *([] if theirs else [PROCESSOR])) if not (folder / name).is_file()]
         if missing:
-            raise CheckpointError(f"checkpoint {folder} lacks {', '.join(missing)}")
-        settings = read_json(folder / PROCESSOR)
+            hint = "; LeRobot leaves that of google/paligemma-3b-pt-224 where it is" if theirs else ""
+            raise CheckpointError(f"checkpoint {folder} lacks {', '.join(missing)}{hint}")
+        settings = theirs.scales if theirs else read_json(folder / PROCESSOR)
         try:
             words = Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as error:  # the library raises plain Exception
             raise CheckpointError(f"{folder / TOKENIZER} is no tokenizer: {first_line(error)}") from error
-        model = open_model(PI0ForConditionalGeneration, PI0ForConditionalGeneration, folder, dtype, device)
+        model = open_model(PI0ForConditionalGeneration, PI0ForConditionalGeneration, folder, dtype, device,
+                           theirs and theirs.config)
         require_words(words.get_vocab(), model.config.vlm_config.text_config.vocab_size, f"checkpoint {folder}")
         c = model.config
         scales = Scale.read(settings, "state", c.max_state_dim), Scale.read(settings, "actions", c.max_action_dim)
-        return cls(model, words, *scales)
+        return cls(model, words, *scales, theirs.images if theirs else ())
 
     @property
     def horizon(self) -> int:
@@ -92,6 +103,8 @@ class Pi0:
 
     def pixels(self, image: np.ndarray) -> torch.Tensor:
         """uint8 (H, W, 3) -> (3, size, size) in [-1, 1]: as large as it fits, black around it."""
+        if self.images:
+            return pi0_lerobot.fitted(image, self.size)
         whole = ImageOps.pad(Image.fromarray(image), (self.size, self.size), Image.Resampling.BICUBIC)
         return torch.from_numpy(np.array(whole)).permute(2, 0, 1) / 127.5 - 1
 
