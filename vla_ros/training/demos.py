@@ -33,11 +33,12 @@ DISPLACED, LIT = 0.4, 0.4  # shares of the scenes with a displaced camera, and w
 DISTURBED = 0.2  # share of the decisions that a random motion replaces
 AFTERWARDS = 2  # decisions recorded after success
 TINTED = 0.5  # share of the things of an odd scene whose colour has no name; the others' shape has none
-UNLIKE = 0.25  # least distance of such a colour from each that has a name, a little darker or brighter; RGB, 0 to 1
+UNLIKE = 0.25  # least distance of such a colour from each that has a name, at any brightness; RGB, 0 to 1
+UNSEEN = 0.3  # and from each that training never shows on the shape
 FORMS = (("cube", 0), ("cylinder", 0), ("cone", 0), ("cone", 3), ("cone", 4), ("cylinder", 3))  # and their sides
 STRETCH, SQUEEZE = (0.45, 1.5), (0.7, 1.4)  # of a form along each of its axes, of one with sides
 UNEVEN = 1.8  # least ratio between two of the axes, without sides
-BRIGHTNESSES = np.linspace(0.7, 1.3, 7)
+BRIGHTNESSES = np.linspace(0.4, 1.5, 12)
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def odd(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def oddly_coloured(thing: SceneObject, rng: np.random.Generator) -> SceneObject:
-    return replace(thing, colour=nameless(rng))
+    return replace(thing, colour=nameless(rng, thing.shape))
 
 
 def oddly_shaped(thing: SceneObject, rng: np.random.Generator) -> SceneObject:
@@ -159,10 +160,12 @@ def oddly_shaped(thing: SceneObject, rng: np.random.Generator) -> SceneObject:
     return replace(made, position=(*thing.position[:2], made.half_height))
 
 
-def nameless(rng: np.random.Generator) -> str:
-    """'#rrggbb' of a colour that has no name, and could not be taken for one that has: brown or teal, not orange."""
+def nameless(rng: np.random.Generator, shape: str) -> str:
+    """'#rrggbb' of a colour that has no name, and could not be taken for one that has, darker or brighter; least of
+    all for one of those that HELD_OUT_PAIRS keep from the shape."""
     named = BRIGHTNESSES[:, None, None] * [COLOURS[name] for name in OBJECT_COLOURS]
-    colour = draw_until(lambda: rng.random(3), lambda drawn: (np.linalg.norm(named - drawn, axis=-1) >= UNLIKE).all())
+    apart = np.where([(shape, name) in HELD_OUT_PAIRS for name in OBJECT_COLOURS], UNSEEN, UNLIKE)
+    colour = draw_until(lambda: rng.random(3), lambda drawn: (np.linalg.norm(named - drawn, axis=-1) >= apart).all())
     return "#" + bytes(np.rint(255 * colour).astype(int).tolist()).hex()
 
 
