@@ -13,7 +13,8 @@ from vla_ros.evaluation.rollout import Outcome
 from vla_ros.evaluation.scores import report
 from vla_ros.model.files import save_checkpoint
 from vla_ros.profile import load_profile
-from vla_ros.training.card import card, command
+from vla_ros.training.card import card, command, odd_facts
+from vla_ros.training.demos import UNLIKE
 from vla_ros.training.pipeline import SETTINGS_FILE, load_settings
 
 SEEN = {"retrieval": {"region_to_words@1": 0.5, "words_to_region@5": 0.875}, "look": {"found": 0.9, "median_px": 1.257},
@@ -54,6 +55,13 @@ def test_data_and_command(checkpoint):
     assert f"- {settings['corrections']['rounds']} round(s)" in text and "purple cube" in text
     assert "`vla train --config default`, random seed 0:" in text and "and an instruction or a question." in text
     assert "Families: reach, push, pick, place, next_to, stack, away, home, stop." in text and "drive" not in text
+
+
+def test_odd_scenes_are_told_where_there_are_any():
+    assert odd_facts(0) == ""
+    said = odd_facts(8000)
+    assert "8000 still scenes of things without whole names (seeds from 301000000)" in said
+    assert "at 0.4 to 1.5 times its brightness" in said.replace("\n ", "") and f"least {UNLIKE} (RGB" in said
 
 
 def test_the_command_says_what_it_began_with():

@@ -19,7 +19,18 @@ from vla_ros.sim.tasks import TASKS
 from vla_ros.sim.tasks.held_out import HELD_OUT_PAIRS
 from vla_ros.training.corrections import FIRST_SEED as CORRECTION_SEED
 from vla_ros.training.corrections import ROUND_SEEDS
-from vla_ros.training.demos import DISPLACED, FIRST_SEED, HELD_OUT_OFFSET, HELD_OUT_STILLS, LIT, STILL_OFFSET
+from vla_ros.training.demos import (
+    BRIGHTNESSES,
+    DISPLACED,
+    FIRST_SEED,
+    HELD_OUT_OFFSET,
+    HELD_OUT_STILLS,
+    LIT,
+    ODD_OFFSET,
+    STILL_OFFSET,
+    UNLIKE,
+    UNSEEN,
+)
 from vla_ros.training.pipeline import SETTINGS_FILE, STAGES, load_settings
 
 CARD = """\
@@ -36,7 +47,7 @@ A vision-language-action model for robot profile `{robot}`.
 ## Data
 Scripted experts of the simulator, no people and no outside data. Families: {families}.
 
-- {stills} still scenes in all (seeds from {still_seed});
+- {stills} still scenes in all (seeds from {still_seed});{odd}
 - {episodes} disturbed episodes a family (seeds from {episode_seed});
 - {rounds} round(s) of the model's own roll-outs, {own} episodes a family each, labelled by the expert (seeds from
   {own_seed});
@@ -72,6 +83,12 @@ trained with one random seed. No real camera, no real robot.{silent}
 NOTES_FILE = "notes.md"  # beside the weights, by hand: in what their training was not what the recipe says
 NAMES = {"retrieval": "retrieval, {}", "look": "look, {}", "verdict": "verdict '{}'", "questions": "questions, {}",
          "actions": "actions, {} [bins]"}
+
+
+ODD = """
+- {odd} still scenes of things without whole names (seeds from {seed}): shapes in colours that have no name, each at
+  least {unlike} (RGB, 0 to 1) from every one that has, {unseen} from what is never shown on the shape, at {dark:g} to
+  {bright:g} times its brightness; and pyramids, prisms, slabs and rods in all colours;"""
 
 
 def card(folder: Path, scores: Path) -> str:
@@ -119,11 +136,17 @@ def data_facts(robot: str, settings: dict) -> dict:
     tasks = [name for name, task in TASKS.items() if task.robot == robot]
     return {"families": ", ".join(tasks),
             "stills": settings["demos"]["stills"], "still_seed": FIRST_SEED + STILL_OFFSET,
+            "odd": odd_facts(settings["demos"].get("odd", 0)),
             "episodes": settings["demos"]["episodes"], "episode_seed": FIRST_SEED,
             "rounds": settings["corrections"]["rounds"], "own": settings["corrections"]["episodes"],
             "own_seed": CORRECTION_SEED + ROUND_SEEDS, "held_out": -(-HELD_OUT_STILLS // len(tasks)) * len(tasks),
             "held_out_seed": FIRST_SEED + HELD_OUT_OFFSET, "displaced": DISPLACED, "lit": LIT,
             "pairs": ", ".join(f"{colour} {shape}" for shape, colour in HELD_OUT_PAIRS)}
+
+
+def odd_facts(count: int) -> str:
+    return ODD.format(odd=count, seed=FIRST_SEED + ODD_OFFSET, unlike=UNLIKE, unseen=UNSEEN, dark=BRIGHTNESSES[0],
+                      bright=BRIGHTNESSES[-1]) if count else ""
 
 
 def command(settings: dict) -> str:
