@@ -6,7 +6,7 @@ from collections import deque
 
 SAMPLES = 16  # chunks that are looked at
 LATE = 0.9  # share of them that is to be commanded soon
-SOON = 1 / 3  # of a period
+SOON = 0.2  # of a period
 SLIP = 0.02  # of a period, by which one is made longer at most: a robot is only ever slower for it
 PATIENCE = 600  # periods without any, after a whole turn that did not help: the chunks come at another rate
 
