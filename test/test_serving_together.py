@@ -26,9 +26,10 @@ class Batched(HoldPolicy):
 
     def __init__(self):
         super().__init__(PANDA)
-        self.batches, self.gate = [], threading.Event()
+        self.batches, self.gate, self.begun = [], threading.Event(), threading.Event()
 
     def infer(self, seen):
+        self.begun.set()
         self.gate.wait(60)
         self.batches.append([seen.instruction])
         return self._chunk(seen)
@@ -59,6 +60,7 @@ def asked(made, said) -> list:
     clients = [made.client() for _ in range(len(said) + 1)]
     with ThreadPoolExecutor(len(clients)) as pool:
         first = pool.submit(ask, clients[0], "say 0.009")
+        assert made.policy.begun.wait(60)
         others = [pool.submit(ask, client, text) for client, text in zip(clients[1:], said, strict=True)]
         wait_until(lambda: made.server.engine.waiting == len(said))
         made.policy.gate.set()
