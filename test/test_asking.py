@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_inferring import BLACK, MS, Bench
+from test_inferring import MS, PICTURE, Bench
 
 from vla_ros.errors import ConfigError, ObservationError, UnknownNameError, VlaError
 from vla_ros.nodes.asking import ask
@@ -15,7 +15,7 @@ from vla_ros.policies.hold import HoldPolicy
 from vla_ros.policy import Answerer
 from vla_ros.types import Answer
 
-BRIGHT = BLACK + 200
+BRIGHT = PICTURE + 200
 
 
 class Witness:
@@ -83,7 +83,7 @@ def test_what_cannot_be_looked_at_is_refused():
     bench.clock = 2000 * MS
     with pytest.raises(ObservationError, match="'front' is 1.000 s old"):
         ask(bench.work, "how bright?")
-    bench.observe(2000, image=BLACK[:10])
+    bench.observe(2000, image=PICTURE[:10])
     with pytest.raises(ObservationError, match="robot profile says"):
         ask(bench.work, "how bright?")
 

@@ -14,7 +14,8 @@ from vla_ros.observing import REPEATED
 from vla_ros.policies.hold import HoldPolicy
 
 MS = 1_000_000
-BLACK = np.zeros((PANDA.cameras["front"].height, PANDA.cameras["front"].width, 3), np.uint8)
+PICTURE = np.zeros((PANDA.cameras["front"].height, PANDA.cameras["front"].width, 3), np.uint8)
+PICTURE[0] = 40
 
 
 class Spy(HoldPolicy):
@@ -41,7 +42,7 @@ class Bench:
         self.work = Inferring(self.policy, profile, lambda image: image, lambda: self.clock, lockstep, barred,
                               deadline)
 
-    def observe(self, ms, image=BLACK, **others):
+    def observe(self, ms, image=PICTURE, **others):
         """Parts stamped `ms`, but for those named; the clock goes along."""
         self.clock = max(self.clock, ms * MS)
         for name in PANDA.cameras:
@@ -67,13 +68,13 @@ def test_no_inference_without_an_instruction():
 def test_what_is_missing_is_named():
     bench = Bench()
     bench.work.instruct("go")
-    bench.work.add("front", 0, BLACK)
+    bench.work.add("front", 0, PICTURE)
     assert bench.turn() is None and bench.work.status.detail == "nothing received from wrist, joints"
 
 
 def test_what_is_lacking_before_there_are_words():
     bench = Bench()
-    bench.work.add("front", 0, BLACK)
+    bench.work.add("front", 0, PICTURE)
     assert bench.work.lacking() == "nothing received from wrist, joints"
     bench.observe(1000)
     assert bench.work.lacking() == ""
@@ -140,7 +141,7 @@ def test_a_source_that_repeats_its_stamp_is_stale_whatever_it_shows():
     bench.observe(1000)
     assert bench.turn() is not None
     for ms in range(1050, 1400, 50):
-        bench.observe(ms, BLACK + ms % 200, wrist=1000)
+        bench.observe(ms, PICTURE + ms % 200, wrist=1000)
         assert bench.turn() is None or ms <= 1200
     assert bench.work.status.state == "stale" and "'wrist' is 0.35" in bench.work.status.detail
     assert set(bench.work.refusals) == {"stale"}
@@ -154,7 +155,7 @@ def test_a_message_that_cannot_be_read_is_counted_and_nothing_is_answered_until_
         bench.work.reject(JOINTS, ObservationError("joints", "joint positions are not finite"))
     assert bench.turn() is None and bench.work.refusals == {"joints": 2} and bench.policy.seen == []
     assert (bench.work.status.state, bench.work.status.detail) == ("stale", "joints: joint positions are not finite")
-    bench.work.add("front", 1010 * MS, BLACK)
+    bench.work.add("front", 1010 * MS, PICTURE)
     assert bench.turn() is None, "a good message of another source says nothing about this one"
     bench.observe(1050)
     assert bench.turn() is not None and bench.work.status.state == "running"
@@ -168,7 +169,7 @@ def test_joint_states_that_lack_a_joint_are_refused_and_never_filled_in(lacking)
     whole = joint_state(PANDA, 1100 * MS)
     positions = {name: value for name, value in whole.positions.items() if name != lacking}
     for name in PANDA.cameras:
-        bench.work.add(name, 1100 * MS, BLACK)
+        bench.work.add(name, 1100 * MS, PICTURE)
     bench.clock = 1100 * MS
     bench.work.add(JOINTS, 1100 * MS, replace(whole, positions=positions))
     assert bench.turn() is None and bench.work.refusals == {"joints": 1} and bench.work.chunks == 0
@@ -195,6 +196,21 @@ def test_an_image_of_another_size_is_refused(image):
     assert bench.turn() is None and bench.work.refusals == {"size": 1} and bench.policy.seen == []
 
 
+@pytest.mark.parametrize("dark", PANDA.cameras)
+def test_no_policy_is_asked_about_an_image_that_shows_nothing(dark):
+    """Not even one that never looks at it."""
+    bench = Bench()
+    bench.work.instruct("touch the red cube")
+    bench.clock = 1000 * MS
+    for name in PANDA.cameras:
+        bench.work.add(name, 1000 * MS, PICTURE // 4 if name == dark else PICTURE)
+    bench.work.add(JOINTS, 1000 * MS, joint_state(PANDA, 1000 * MS))
+    assert bench.turn() is None and bench.work.refusals == {"blank": 1} and bench.policy.seen == []
+    assert f"camera '{dark}' shows nothing" in bench.work.status.detail
+    bench.observe(1100)
+    assert bench.turn().stamp == 1100 * MS
+
+
 def test_a_camera_that_repeats_one_picture_while_the_joints_move_is_refused():
     bench = Bench()
     bench.work.instruct("touch the red cube")
@@ -203,11 +219,11 @@ def test_a_camera_that_repeats_one_picture_while_the_joints_move_is_refused():
     for ms, turned in ((1100, 0.07), (1200, 0.4), (1300, 0.6)):
         bench.clock = ms * MS
         for name in PANDA.cameras:
-            bench.work.add(name, ms * MS, BLACK)
+            bench.work.add(name, ms * MS, PICTURE)
         bench.work.add(JOINTS, ms * MS, joint_state(PANDA, ms * MS, np.array(PANDA.home) + turned))
         assert (bench.turn() is None) == (turned > REPEATED)
     assert bench.work.refusals["frozen"] == 2 and "repeats one picture" in bench.work.status.detail
-    bench.observe(1400, BLACK + 1)
+    bench.observe(1400, PICTURE + 1)
     assert bench.turn().stamp == 1400 * MS
 
 
@@ -316,7 +332,7 @@ def test_a_refusal_of_barred_words_comes_with_what_is_seen_for_people_to_look_at
     bench.observe(1000)
     bench.work.instruct("hit the cat")
     job = bench.work.next()
-    assert job.parts["front"].item is BLACK and bench.work.infer(job).refusal
+    assert job.parts["front"].item is PICTURE and bench.work.infer(job).refusal
 
 
 def test_timings_of_every_stage():
@@ -357,5 +373,5 @@ def test_lockstep_wants_one_stamp_and_asks_no_clock():
 def test_lockstep_fails_where_no_other_observation_will_come():
     bench = Bench(lockstep=True)
     bench.work.instruct("go")
-    bench.observe(1000, image=BLACK[:10])
+    bench.observe(1000, image=PICTURE[:10])
     assert bench.turn() is None and bench.work.status.state == "failed"

@@ -37,7 +37,7 @@ from vla_ros.profile import load_profile
 AFTER = 3.0  # [s] that are looked at
 SLACK = 0.1  # [s] from the gate to the wire and to whoever looks, on a busy machine
 LATE = 1_000_000_000  # [ns]
-RUN_OUT = 1.3  # [s] a chunk's 0.8 s, 0.1 s more without a newer one, and braking
+RUN_OUT = 1.0  # [s] a chunk's 0.8 s, 0.1 s of braking, and SLACK
 REPEATED = 1.5  # [s] in which this motion turns a joint by as much as one picture may stay the same for
 READERS = ("policy_node", "control_node", "task_node")
 TRUE_CLOCK = "/clock_of_the_world"

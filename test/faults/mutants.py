@@ -52,6 +52,10 @@ MUTANTS = (
     never("image size", GATE, "image.shape != expected or image.dtype != np.uint8",
           "test/test_observing.py -k another_size_or_type"),
     never("missing joints", GATE, "missing", "test/test_observing.py -k without_the_arms_joints"),
+    never("black image", GATE, "int(image.max()) - int(image.min()) < BLANK",
+          "test/test_inferring.py -k shows_nothing"),
+    Mutant("black image, whatever the policy", "vla_ros/nodes/inferring.py", "check_shows(name, image)", "pass",
+           "test/test_inferring.py -k shows_nothing"),
     never("frozen camera", GATE, "moved > REPEATED", "test/test_observing.py -k picture"),
     # chunks
     never("chunk not finite", CHUNKS, "not np.isfinite(values).all()", "test/test_chunking.py -k not_finite"),

@@ -19,10 +19,10 @@ from vla_ros.errors import ActionError, ObservationError, UnknownNameError
 from vla_ros.nodes.pairing import Pairing, Part
 from vla_ros.nodes.states import FAILED, REFUSED, RUNNING, STALE, WAITING
 from vla_ros.nodes.statistics import Stages, Window, budget
-from vla_ros.observing import Observer, Pictures, check_times
+from vla_ros.observing import Observer, Pictures, check_shows, check_times
 from vla_ros.policy import Policy
 from vla_ros.profile import RobotProfile
-from vla_ros.types import ActionChunk, JointState, Observation
+from vla_ros.types import ActionChunk, Observation
 
 JOINTS = "joints"
 
@@ -233,9 +233,13 @@ class Inferring:
                 self.status = Status(FAILED, detail)
 
     def _observe(self, job: Job):
+        """Whatever the policy would make of it: it is not asked about an image that shows nothing."""
         images = {name: self._image(part.item) for name, part in job.parts.items() if name != JOINTS}
-        joints: JointState = job.parts[JOINTS].item
-        return self._observer.observation(images, {n: job.stamps[n] for n in images}, joints, job.instruction)
+        stamps, joints = {name: job.stamps[name] for name in images}, job.parts[JOINTS].item
+        observation = self._observer.observation(images, stamps, joints, job.instruction)
+        for name, image in images.items():
+            check_shows(name, image)
+        return observation
 
     def _answer(self, job: Job, chunk: ActionChunk, began: float, measured: dict[str, float]) -> ActionChunk | None:
         """The chunk, with the stages from the oldest image's stamp on [s]; None when other words are in force."""
