@@ -233,4 +233,4 @@ def test_reset_forgets_the_motion():
 
 
 def test_interventions_of_the_guard_are_told():
-    assert ready(HUSKY, [[5.0, 0.0]]).tick(0).interventions == ("v 5 to 0.6",)
+    assert ready(HUSKY, [[5.0, 0.0]]).tick(0).interventions == ("v 5 to 0.6", "v step 0.6 to 0.025")

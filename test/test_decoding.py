@@ -95,8 +95,10 @@ def test_the_arm_follows_the_way_by_forward_kinematics(axis, sign):
 @pytest.mark.parametrize("gripper,gap", [(1.0, PANDA.gripper.open), (0.0, PANDA.gripper.closed), (0.5, 0.04),
                                          (7.0, 0.08), (-7.0, 0.0)])
 def test_the_gripper_is_a_fraction_of_its_opening_shared_by_both_fingers(gripper, gap):
-    command = follow(ArmDecoder(PANDA, ARM), arm_chunk(np.zeros((1, 3)), gripper), 1)[0]
+    said = []
+    command = follow(ArmDecoder(PANDA, ARM), arm_chunk(np.zeros((1, 3)), gripper), 1, said)[0]
     assert [command.positions[j] for j in PANDA.gripper.joints] == pytest.approx([gap / 2] * 2)
+    assert said == ([] if 0 <= gripper <= 1 else [f"gripper {gripper:g} to {gripper > 0:g}"])
 
 
 @settings(max_examples=20)

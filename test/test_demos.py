@@ -88,6 +88,9 @@ def test_a_tint_is_no_colour_that_has_a_name_and_least_of_all_one_kept_from_its_
             least = demos.UNSEEN if (shape, name) in HELD_OUT_PAIRS else demos.UNLIKE
             assert np.linalg.norm(tints - COLOURS[name], axis=1).min() > least - 0.01, (shape, name)
         assert np.ptp(tints, axis=0).min() > 0.7, "of every hue"
+        kept = [COLOURS[name] for held_out, name in HELD_OUT_PAIRS if held_out == shape]
+        near = (np.linalg.norm(tints[:, None] - kept, axis=-1).min(1) <= demos.NEAR + 0.01).mean()
+        assert near > 0.9 * demos.NEARBY, shape
 
 
 def test_a_form_has_no_name_and_is_made_of_no_held_out_pair():

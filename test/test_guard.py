@@ -4,6 +4,7 @@ An arm's with limits of acceleration and jerk in its profile: test_motion.py. He
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_ros.errors import ActionError
-from vla_ros.guard import ROUNDING, SETTLED, SLACK, ArmGuard, BaseGuard, clamp, clamp_place
+from vla_ros.guard import CLEARANCE, ROUNDING, SETTLED, SLACK, ArmGuard, BaseGuard, clamp, clamp_place
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.types import JointCommand, Pose, TwistCommand
 
@@ -104,16 +105,28 @@ def test_a_hand_that_would_leave_the_workspace_is_held_and_one_outside_may_come_
     guard = arm()
     down = KINEMATICS.inverse(Pose(np.array([0.5, 0.0, -0.25]), KINEMATICS.forward(START).rotation), START)
     made = [guard.check(command(down)) for _ in range(200)]
-    assert made[-1].interventions[-1].startswith("workspace left by") and made[-1].command == made[-2].command
+    assert made[-1].interventions[-1].startswith("workspace and its margin left by")
+    assert made[-1].command == made[-2].command
     heights = [KINEMATICS.forward(np.array([m.command.positions[n] for n in PANDA.joints])).position[2] for m in made]
-    assert min(heights) >= PANDA.workspace.min[2] - SLACK - 1e-9 and min(heights) < PANDA.workspace.min[2]
+    assert min(heights) >= PANDA.workspace.min[2] - CLEARANCE - 1e-9 and min(heights) < PANDA.workspace.min[2]
     back, q = arm(down), down
-    assert KINEMATICS.forward(down).position[2] < PANDA.workspace.min[2] - SLACK
+    assert KINEMATICS.forward(down).position[2] < PANDA.workspace.min[2] - CLEARANCE
     for _ in range(200):
         q = KINEMATICS.step(q, KINEMATICS.forward(START), 1 / PANDA.control_rate)
         out = back.check(command(q)).command
     ends = KINEMATICS.forward(np.array([out.positions[n] for n in PANDA.joints])).position
     assert ends == pytest.approx(KINEMATICS.forward(START).position, abs=0.01)
+
+
+@pytest.mark.parametrize("axis, way, room", [(0, -1, SLACK), (1, -1, SLACK), (2, -1, CLEARANCE), (0, 1, SLACK),
+                                             (1, 1, SLACK), (2, 1, SLACK)])
+def test_the_room_around_the_workspace_is_least_above_the_table(axis, way, room):
+    guard, box = arm(), PANDA.workspace
+    place = np.mean([box.min, box.max], axis=0)
+    place[axis] = (box.min, box.max)[way > 0][axis] + way * (room + 0.01)
+    guard.kinematics = SimpleNamespace(forward=lambda q: Pose(place, np.eye(3)))
+    assert guard._outside(START) == pytest.approx(0.01)
+    assert CLEARANCE <= box.min[2], "the hand of the shipped profile never goes below the table"
 
 
 def test_a_place_outside_the_workspace_is_brought_inside_and_told():
@@ -201,10 +214,12 @@ def test_a_velocity_that_is_not_finite_is_refused(bad):
         assert caught.value.reason == "finite"
 
 
-def test_a_base_says_what_was_too_fast_and_is_silent_about_a_ramp():
-    fast = base().check(TwistCommand(2.0, -3.0))
-    assert [said.split()[0] for said in fast.interventions] == ["v", "w"]
-    assert base().check(TwistCommand(HUSKY.limits.v, 0.0)).interventions == ()
+def test_a_base_says_what_was_too_fast_and_what_came_too_suddenly():
+    said = base().check(TwistCommand(2.0, -3.0)).interventions
+    assert [" ".join(text.split()[:-3]) for text in said] == ["v", "w", "v step", "w step"]
+    guard, limits = base(), HUSKY.limits
+    sudden = [guard.check(TwistCommand(limits.v, 0.0)).interventions for _ in range(60)]
+    assert sudden[0][0].startswith(f"v step {limits.v:g} to") and sudden[-1] == ()
 
 
 def test_a_base_brakes_to_rest():

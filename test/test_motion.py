@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vla_ros import motion
 from vla_ros.errors import ActionError, ConfigError, UnknownNameError
-from vla_ros.guard import SLACK, ArmGuard
+from vla_ros.guard import CLEARANCE, ROUNDING, ArmGuard
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.motion import Motion
 from vla_ros.profile import MotionLimits, RobotProfile, build, config_folder
@@ -168,7 +168,7 @@ def test_a_plan_from_outside_the_workspace_leads_nowhere_further_out_again(monke
     guard = ArmGuard(PANDA, ArmKinematics(PANDA))
     guard.motion.begin(np.full(7, 0.09))
     monkeypatch.setattr(guard, "_outside", lambda q: float(q[0]))
-    assert guard._stays_inside(np.array([[0.07], [SLACK], [0.0], [SLACK]]))
+    assert guard._stays_inside(np.array([[0.07], [0.05], [0.0], [ROUNDING]]))
     assert not guard._stays_inside(np.array([[0.07], [0.08]])), "nearer than the beginning, and yet on its way out"
 
 
@@ -178,7 +178,7 @@ def test_a_hand_on_its_way_out_of_the_workspace_is_braked_before_and_that_is_tol
                               np.array(PANDA.home))
     out = [made.check(command(down)) for _ in range(120)]
     heights = [KINEMATICS.forward(KINEMATICS.vector(JointState(o.command.positions, {}, 0))).position[2] for o in out]
-    assert PANDA.workspace.min[2] - SLACK <= min(heights) < 0.1
+    assert PANDA.workspace.min[2] - CLEARANCE - 1e-9 <= min(heights) < 0.1
     assert out[-1].interventions[0].startswith("workspace")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pinocchio as pin
 
 from vla_ros.chunking import Step
-from vla_ros.guard import clamp_place
+from vla_ros.guard import clamp, clamp_place
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.profile import RobotProfile
 from vla_ros.spec import ActionSpec
@@ -102,7 +102,7 @@ class ArmDecoder:
         goal = self.goal(step, observed, said)
         target = self.kinematics.step(start, goal, 1 / self.profile.control_rate)
         positions = dict(zip(self.profile.joints, target.tolist(), strict=True))
-        return JointCommand(positions | self._fingers(step, self._way(step.chunk, observed)))
+        return JointCommand(positions | self._fingers(step, self._way(step.chunk, observed), said))
 
     def goal(self, step: Step, observed: Observed, said: list[str]) -> Pose:
         """Where the hand is to be: between the poses of the chunks in force, by their shares."""
@@ -122,12 +122,12 @@ class ArmDecoder:
             self._ways.append((chunk, way))
         return way
 
-    def _fingers(self, step: Step, way: Waypoints) -> dict[str, float]:
-        """As the newest chunk says: half open is no way between open and closed."""
+    def _fingers(self, step: Step, way: Waypoints, said: list[str]) -> dict[str, float]:
+        """As the newest chunk says: half open is no way between open and closed. Beyond either is written to `said`."""
         gripper = self.profile.gripper
         if gripper is None or way.gripper is None:
             return {}
-        fraction = float(np.clip(way.gripper[step.index], 0.0, 1.0))
+        fraction = clamp(float(way.gripper[step.index]), 0.0, 1.0, "gripper", said)
         half = (gripper.closed + fraction * (gripper.open - gripper.closed)) / 2
         return dict.fromkeys(gripper.joints, half)
 

@@ -21,7 +21,8 @@ ROUNDING = 1e-9  # differences below this are arithmetic, not interventions
 BEHIND = 1e-3  # [rad] between a target and what goes out, from which limits of motion are spoken of
 SETTLED = 0.2  # [s] of commands of rest, after which an arm has come to where it was told
 ASTRAY = 0.5  # [rad] beyond its limits no joint can be: whoever measured it is wrong
-SLACK = 0.05  # [m] outside the workspace: at full speed joint limits bend the way of the hand by as much
+SLACK = 0.05  # [m] outside the workspace, sideways and above: at full speed joint limits bend the hand's way by as much
+CLEARANCE = 0.01  # [m] below it, where the table is
 AXES = "xyz"
 
 
@@ -64,6 +65,8 @@ class ArmGuard:
         self.profile, self.kinematics, names = profile, kinematics, profile.joints
         low, high = kinematics.lower + profile.position_margin, kinematics.upper - profile.position_margin  # [rad]
         self.low, self.high = dict(zip(names, low, strict=True)), dict(zip(names, high, strict=True))
+        box = profile.workspace
+        self.room = Workspace(tuple(np.array(box.min) - (SLACK, SLACK, CLEARANCE)), tuple(np.array(box.max) + SLACK))
         self.step = dict(zip(names, kinematics.max_velocity / profile.control_rate, strict=True))  # [rad] a period
         for name in profile.gripper.joints if profile.gripper else ():
             self.low[name], self.high[name] = profile.gripper.closed / 2, profile.gripper.open / 2
@@ -146,9 +149,9 @@ class ArmGuard:
         next_ = {name: clamp(out[name], value - reach[name], value + reach[name], f"{name} step", said)
                  for name, value in before.items()}
         outside = self._outside(next_.values())
-        if outside <= max(SLACK, self._outside(before.values())):
+        if outside <= max(ROUNDING, self._outside(before.values())):
             return next_
-        said.append(f"workspace left by {outside:.3f} m: holding")
+        said.append(f"workspace and its margin left by {outside:.3f} m: holding")
         return before
 
     def _planned(self, out: dict[str, float], ahead: np.ndarray | None, said: list[str]) -> dict[str, float]:
@@ -166,12 +169,12 @@ class ArmGuard:
     def _stays_inside(self, plan: np.ndarray) -> bool:
         """Whether a plan (H, N) nowhere leads the hand out of the workspace, or further out than it was just before."""
         way = [self._outside(q) for q in (self.motion.position, *plan)]
-        return all(after <= max(SLACK, before) for before, after in zip(way, way[1:], strict=False))
+        return all(after <= max(ROUNDING, before) for before, after in zip(way, way[1:], strict=False))
 
     def _outside(self, q: Iterable[float]) -> float:
-        """[m] that the end effector is outside of the workspace; 0 inside."""
-        place, box = self.kinematics.forward(np.array([*q])).position, self.profile.workspace
-        return float(np.linalg.norm(place - np.clip(place, box.min, box.max)))
+        """[m] that the end effector is outside of the room that it has around the workspace; 0 inside."""
+        place = self.kinematics.forward(np.array([*q])).position
+        return float(np.linalg.norm(place - np.clip(place, self.room.min, self.room.max)))
 
 
 class BaseGuard:
@@ -197,15 +200,14 @@ class BaseGuard:
         return self._before in (None, TwistCommand(0.0, 0.0))
 
     def check(self, command: TwistCommand) -> Guarded:
-        """The next command on the way to `command`. Raises ActionError when not finite. A bounded rate of change is how
-        every step is executed, and nothing to be spoken of."""
+        """The next command on the way to `command`. Raises ActionError when not finite."""
         require_finite((command.v, command.w), "command holds velocities that are not finite")
         said: list[str] = []
         limits, dt, before = self.limits, self.dt, self._before or TwistCommand(0.0, 0.0)
         v = clamp(command.v, -limits.v, limits.v, "v", said)
         w = clamp(command.w, -limits.w, limits.w, "w", said)
-        v = float(np.clip(v, before.v - limits.v_acceleration * dt, before.v + limits.v_acceleration * dt))
-        w = float(np.clip(w, before.w - limits.w_acceleration * dt, before.w + limits.w_acceleration * dt))
+        v = clamp(v, before.v - limits.v_acceleration * dt, before.v + limits.v_acceleration * dt, "v step", said)
+        w = clamp(w, before.w - limits.w_acceleration * dt, before.w + limits.w_acceleration * dt, "w step", said)
         self._before = TwistCommand(v, w)
         return Guarded(self._before, tuple(said))
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from vla_ros.control import Controller
 from vla_ros.errors import ActionError
-from vla_ros.guard import SLACK
+from vla_ros.guard import CLEARANCE, SLACK
 from vla_ros.profile import RobotProfile, load_profile
 from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
 
@@ -123,10 +123,22 @@ class ArmLimits(Limits):
         limits = {"velocity": guard.kinematics.max_velocity} | (vars(profile.motion) if profile.motion else {})
         for order, (name, limit) in enumerate(limits.items(), 1):
             self.hold(name, np.diff(self.way, order, axis=0)[-1] * profile.control_rate**order, np.array(limit))
-        outside = guard._outside(q)
-        self.most["workspace"] = max(self.most["workspace"], outside / SLACK)
-        if not outside <= max(SLACK, guard._outside(before)) + 1e-9:
-            self.broken(f"workspace left by {outside:.3f} m")
+        self._in_room(guard, q, before)
+
+    def _in_room(self, guard, q: np.ndarray, before: np.ndarray) -> None:
+        """Where the hand is, by the box of the profile; as far out as it was, where it was measured outside."""
+        box = self.controller.profile.workspace
+        place, last = (guard.kinematics.forward(at).position for at in (q, before))
+        for name, out, was, room in (("table", box.min[2] - place[2], box.min[2] - last[2], CLEARANCE),
+                                     ("workspace", self._beside(place), self._beside(last), SLACK)):
+            self.most[name] = max(self.most[name], float(out / room))
+            if not out <= max(room, was) + 1e-9:
+                self.broken(f"{name}: {out:.3f} m outside")
+
+    def _beside(self, place: np.ndarray) -> float:
+        """[m] outside of the box, to a side or above."""
+        box = self.controller.profile.workspace
+        return float(max(*(np.array(box.min) - place)[:2], *(place - box.max)))
 
 
 class BaseLimits(Limits):

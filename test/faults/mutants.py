@@ -78,9 +78,9 @@ MUTANTS = (
            "test/test_guard.py -k beyond_the_limits"),
     Mutant("step", GUARD, 'clamp(out[name], value - reach[name], value + reach[name], f"{name} step", said)',
            "out[name]", "test/test_guard.py -k never_exceed"),
-    Mutant("workspace", GUARD, "if outside <= max(SLACK, self._outside(before.values())):", "if True:",
+    Mutant("workspace", GUARD, "if outside <= max(ROUNDING, self._outside(before.values())):", "if True:",
            "test/test_guard.py -k workspace"),
-    Mutant("workspace of a plan", GUARD, "return all(after <= max(SLACK, before) for before, after in",
+    Mutant("workspace of a plan", GUARD, "return all(after <= max(ROUNDING, before) for before, after in",
            "return True or all(True for before, after in", "test/test_motion.py -k workspace"),
     Mutant("velocity", MOTION, "= velocity * period,", "= 1e3 * velocity * period,", WAY),
     Mutant("acceleration", MOTION, "acceleration * period**2", "1e3 * acceleration * period**2", WAY),
@@ -95,8 +95,12 @@ MUTANTS = (
            'finite")', "pass", FINITE),
     Mutant("base speed", GUARD, 'v = clamp(command.v, -limits.v, limits.v, "v", said)', "v = command.v",
            "test/test_guard.py -k base"),
-    Mutant("base acceleration", GUARD, "v = float(np.clip(v, before.v - limits.v_acceleration * dt, before.v + "
-           "limits.v_acceleration * dt))", "v = float(v)", "test/test_guard.py -k base"),
+    Mutant("base acceleration", GUARD, 'v = clamp(v, before.v - limits.v_acceleration * dt, before.v + '
+           'limits.v_acceleration * dt, "v step", said)', "v = float(v)", "test/test_guard.py -k base"),
+    Mutant("base turning faster", GUARD, 'w = clamp(w, before.w - limits.w_acceleration * dt, before.w + '
+           'limits.w_acceleration * dt, "w step", said)', "w = float(w)", "test/test_guard.py -k base"),
+    Mutant("base turning speed", GUARD, 'w = clamp(command.w, -limits.w, limits.w, "w", said)', "w = command.w",
+           "test/test_guard.py -k base"),
     # the halt
     Mutant("stop", COMMANDING, BARRED, BARRED.replace("self.stopped or ", ""), "test/test_commanding.py -k stop"),
     Mutant("words that mean stop", COMMANDING, BARRED, BARRED.replace("self.held or ", ""),

@@ -35,10 +35,12 @@ AFTERWARDS = 2  # decisions recorded after success
 TINTED = 0.5  # share of the things of an odd scene whose colour has no name; the others' shape has none
 UNLIKE = 0.25  # least distance of such a colour from each that has a name, at any brightness; RGB, 0 to 1
 UNSEEN = 0.3  # and from each that training never shows on the shape
+NEAR, NEARBY = 0.45, 0.5  # distance up to which it is near to such a one, and share of colours that are
 FORMS = (("cube", 0), ("cylinder", 0), ("cone", 0), ("cone", 3), ("cone", 4), ("cylinder", 3))  # and their sides
 STRETCH, SQUEEZE = (0.45, 1.5), (0.7, 1.4)  # of a form along each of its axes, of one with sides
 UNEVEN = 1.8  # least ratio between two of the axes, without sides
 BRIGHTNESSES = np.linspace(0.4, 1.5, 12)
+PLAINLY = 6  # of these: 1
 
 
 @dataclass(frozen=True)
@@ -162,11 +164,16 @@ def oddly_shaped(thing: SceneObject, rng: np.random.Generator) -> SceneObject:
 
 def nameless(rng: np.random.Generator, shape: str) -> str:
     """'#rrggbb' of a colour that has no name, and could not be taken for one that has, darker or brighter; least of
-    all for one of those that HELD_OUT_PAIRS keep from the shape."""
+    all for one of those that HELD_OUT_PAIRS keep from the shape. Half of them are in the neighbourhood of one of those,
+    where there is nothing else to learn the shape from."""
     named = BRIGHTNESSES[:, None, None] * [COLOURS[name] for name in OBJECT_COLOURS]
-    apart = np.where([(shape, name) in HELD_OUT_PAIRS for name in OBJECT_COLOURS], UNSEEN, UNLIKE)
-    colour = draw_until(lambda: rng.random(3), lambda drawn: (np.linalg.norm(named - drawn, axis=-1) >= apart).all())
-    return "#" + bytes(np.rint(255 * colour).astype(int).tolist()).hex()
+    kept = np.array([(shape, name) in HELD_OUT_PAIRS for name in OBJECT_COLOURS])
+    apart, near = np.where(kept, UNSEEN, UNLIKE), kept.any() and rng.random() < NEARBY
+
+    def fits(drawn: np.ndarray) -> bool:
+        away = np.linalg.norm(named - drawn, axis=-1)
+        return (away >= apart).all() and (not near or away[PLAINLY, kept].min() <= NEAR)
+    return "#" + bytes(np.rint(255 * draw_until(lambda: rng.random(3), fits)).astype(int).tolist()).hex()
 
 
 def demonstrate(world: BulletWorld, seed: int, number: int = 0) -> list[dict]:
