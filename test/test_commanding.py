@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from core_samples import HUSKY, PANDA, chunk, joint_state
+from core_samples import HUSKY, PANDA, SMOOTH, chunk, joint_state
 
 from vla_ros.errors import ActionError
 from vla_ros.evaluation.rollout import EXECUTE_STEPS, run_episode
-from vla_ros.nodes.commanding import Commanding, Lockstep, Offer, kind_of
+from vla_ros.nodes.commanding import Commanding, Offer, kind_of
+from vla_ros.nodes.lockstep import Lockstep
 from vla_ros.profile import load_profile
 from vla_ros.sim.mock import MockWorld
 from vla_ros.sim.oracle import OraclePolicy
@@ -23,9 +24,9 @@ TICK = round(1e9 / 60)
 UP = np.tile([0.0, 0.0, 0.01, 1.0], (8, 1))
 
 
-def bench(profile=PANDA, words="go", values=UP) -> Commanding:
+def bench(profile=PANDA, words="go", values=UP, timeout=None) -> Commanding:
     """At rest at time 0, with an instruction and a chunk that answers it."""
-    work = Commanding(profile, 500 * MS)
+    work = Commanding(profile, 500 * MS, timeout=timeout)
     work.joints(joint_state(profile))
     work.instruct(words)
     work.offer = Offer(chunk(profile, values), "go", 7)
@@ -138,7 +139,7 @@ def test_where_chunks_meet_they_are_spliced_and_the_gap_is_counted():
 @pytest.mark.parametrize("between", [
     (lambda work: work.instruct("stay"), lambda work: work.instruct("go")),
     (lambda work: work.stop(True), lambda work: work.stop(False), lambda work: work.instruct("go")),
-    (lambda work: work.miss("policy node"), lambda work: work.miss("")),
+    (lambda work: work.miss("policy node"), lambda work: work.miss(""), lambda work: work.instruct("go")),
     (lambda work: (work.forget("it stood still"), work.instruct("go")),)],
     ids=["other words", "a stop", "silence", "a pause of the process"])
 def test_nothing_is_blended_across(between, splice):
@@ -262,7 +263,7 @@ def test_nothing_stalls_when_it_is_switched_off():
     assert "stalled" not in drive(work, 3.0)
 
 
-@pytest.mark.parametrize("end", [lambda work: work.stop(True), lambda work: work.fail("joint states are old"),
+@pytest.mark.parametrize("end", [lambda work: work.stop(True), lambda work: work.fail("joints", "joint states are old"),
                                  lambda work: work.joints(joint_state(PANDA, 10**11))])
 def test_what_ends_a_motion_ends_its_stall(end):
     work = Commanding(PANDA, 500 * MS, 400 * MS, stall_time=1.0)
@@ -293,7 +294,7 @@ def test_a_refusal_holds_and_gives_its_reason():
     work.offer = Offer(chunk(PANDA, np.zeros((0, 4)), refusal="no cube"), "go", 8)
     assert work.take()
     assert work.tick(TICK) is not None and work.state == "holding" and work.detail == "the policy refuses: no cube"
-    work.fail("late")
+    work.hold("late")
     work.offer = Offer(chunk(PANDA, np.zeros((0, 4)), TICK, refusal="no ball"), "go", 9)
     assert work.take() and work.state == "holding" and work.detail == "the policy refuses: no ball"
 
@@ -313,7 +314,7 @@ def test_after_it_stood_still_itself_only_a_new_instruction_moves():
     assert work.tick(0).v > 0
     work.offer = Offer(chunk(HUSKY, np.tile([0.3, 0.0], (8, 1)), TICK), "go", 8)
     work.forget("stood still")
-    assert work.tick(TICK) is None and (work.state, work.detail, work.instruction) == ("failed", "stood still", "")
+    assert work.tick(TICK) is None and (work.state, work.fault, work.instruction) == ("halted", "stood still", "")
     work.joints(joint_state(HUSKY, TICK))
     assert not work.take(), "the answer to the words before"
     work.instruct("go")
@@ -325,16 +326,102 @@ def test_after_it_stood_still_itself_only_a_new_instruction_moves():
     assert work.stopped, "a stop stays latched"
 
 
-def test_what_falls_silent_ends_the_motion_and_bars_the_next_until_it_is_heard():
+def test_what_falls_silent_halts_and_bars_motion_until_it_is_heard():
     work = bench()
     held = work.tick(0)
     work.miss("policy node")
-    assert (work.tick(TICK), work.state, work.detail) == (held, "failed", "nothing heard from the policy node")
+    assert (work.tick(TICK), work.state, work.halts) == (held, "halted", {"silence": 1})
+    assert work.detail == "nothing heard from the policy node; only another instruction moves again"
+    work.instruct("go")
     work.offer = Offer(chunk(PANDA, UP, TICK), "go", 8)
     work.joints(joint_state(PANDA, TICK))
     assert not work.take()
     work.miss("")
     assert work.take() and work.tick(2 * TICK) != held and work.state == "executing"
+
+
+HALTS = {"chunks": lambda work: work.tick(901 * MS + TICK),
+         "silence": lambda work: work.miss("policy node"),
+         "policy": lambda work: [work.policy_says("stale: 'front' is 0.3 s old", at) for at in (5.0, 5.15, 5.25)],
+         "joints": lambda work: work.joints(joint_state(work.profile, 10**12)),
+         "guard": lambda work: (setattr(work.controller.decoder, "decode", refusing), work.tick(700 * MS))}
+
+
+def refusing(*command):
+    raise ActionError("finite", "command is not finite")
+
+
+@pytest.mark.parametrize("kind", HALTS)
+@pytest.mark.parametrize("profile", [PANDA, HUSKY], ids=["arm", "base"])
+def test_after_a_halt_only_another_instruction_moves(profile, kind):
+    """Be it in the same words. What comes before is on the way to rest, from what was commanded last."""
+    values = UP if profile is PANDA else np.tile([0.4, 0.0], (8, 1))
+    work = bench(profile, values=values, timeout=100 * MS)
+    for now in range(0, 700 * MS, TICK):
+        work.tick(now)
+    decode = work.controller.decoder.decode
+    HALTS[kind](work)
+    work.controller.decoder.decode = decode
+    assert (work.state, work.instruction, work.halts) == ("halted", "", {kind: 1}) and work.fault in work.detail
+    work.miss("")
+    work.policy_says("", 6.0)
+    now = 10**12
+    work.joints(joint_state(profile, now))
+    work.offer = Offer(chunk(profile, values, now), "go", 8)
+    assert not work.take(), "an answer to the words before"
+    if profile is HUSKY:
+        speeds = [work.moved.command.v, *(work.tick(now + i * TICK).v for i in range(60))]
+        assert speeds[0] > speeds[1] > 0 and speeds[-1] == 0.0
+        assert np.abs(np.diff(speeds)).max() <= profile.limits.v_acceleration / profile.control_rate + 1e-9
+    work.instruct("go")
+    assert work.state != "halted"
+    work.joints(joint_state(profile, now + 10 * MS))
+    work.offer = Offer(chunk(profile, values, now + 10 * MS), "go", 9)
+    assert work.take() and work.tick(now + 2 * TICK) is not None and work.state == "executing"
+
+
+def test_a_newer_chunk_in_time_or_a_refusal_is_no_halt():
+    work = bench(timeout=100 * MS)
+    work.tick(790 * MS)
+    work.tick(880 * MS)
+    assert work.state == "holding"
+    work.joints(joint_state(PANDA, 880 * MS))
+    work.offer = Offer(chunk(PANDA, UP, 880 * MS), "go", 8)
+    assert work.take() and work.tick(890 * MS) is not None and work.state == "executing"
+    work.offer = Offer(chunk(PANDA, np.zeros((0, 4)), 890 * MS, refusal="no cube"), "go", 9)
+    assert work.take()
+    work.tick(5000 * MS)
+    assert work.state == "holding" and not work.halts
+    assert bench().tick(10**10) is None and not bench().halts, "where time waits nothing is late"
+
+
+def test_a_policy_node_that_stumbles_halts_nothing_nor_one_that_waits_before_a_motion():
+    work = bench(timeout=100 * MS)
+    for now, trouble in ((5.0, "stale"), (5.15, "stale"), (5.2, ""), (5.3, "failed"), (5.45, "failed")):
+        work.tick(0)
+        work.policy_says(trouble, now)
+    assert work.state == "executing"
+    idle = Commanding(PANDA, 500 * MS, timeout=100 * MS)
+    idle.instruct("go")
+    for now in (5.0, 6.0):
+        idle.policy_says("waiting: nothing received from front", now)
+    assert not idle.halts
+
+
+def test_an_arm_that_follows_brakes_over_a_jump_of_the_clock_and_one_that_is_elsewhere_is_not_led_back():
+    for turned, braked in ((0.0, True), (1.0, False)):
+        work = bench(SMOOTH, timeout=100 * MS)
+        for now in range(0, 300 * MS, TICK):
+            work.tick(now)
+        before = work.moved.command
+        follows = replace(joint_state(SMOOTH, 10**11), positions=dict(before.positions) | {
+            SMOOTH.joints[0]: before.positions[SMOOTH.joints[0]] + turned})
+        work.joints(follows)
+        command = work.tick(10**11)
+        assert (command is not None) == braked and work.state == "halted" and work.controller.current is follows
+        if braked:
+            steps = [abs(command.positions[n] - before.positions[n]) for n in SMOOTH.joints]
+            assert 0 < max(steps) < 0.05
 
 
 def test_a_guard_that_raises_holds(monkeypatch):
@@ -345,7 +432,7 @@ def test_a_guard_that_raises_holds(monkeypatch):
         raise ActionError("finite", "command is not finite")
     monkeypatch.setattr(work.controller.guard, "check", refuse)
     braked = [work.tick(i * TICK) for i in range(1, 30)]
-    assert work.state == "failed" and work.interventions == {"finite": 1}
+    assert work.state == "halted" and work.interventions == {"finite": 1}
     assert braked[-1] == braked[-2] and work.controller.resting
 
 

@@ -73,7 +73,8 @@ def test_the_control_loop_slips_into_step(monkeypatch):
     clock.monotonic = lambda: clock.now
     monkeypatch.setattr(control_loop, "time", clock)
     work = SimpleNamespace(begun=None, instruction="", moved=Tick(None, None), tick=lambda now: JointCommand({}),
-                           miss=lambda name: None, profile=SimpleNamespace(max_observation_age=1.0),
+                           miss=lambda name: None,
+                           profile=SimpleNamespace(max_observation_age=1.0, control_rate=1 / PERIOD),
                            controller=SimpleNamespace(current=None, scheduler=SimpleNamespace(at=lambda now: None)))
 
     class Closing:

@@ -23,7 +23,7 @@ def test_the_path_of_a_command_has_one_author_at_each_step(profile):
     watched = {"watchdog_node"} if profile.command.interface in LASTING else set()
     assert publishers(nodes, profile.command.topic) == {"control_node"} | watched
     assert publishers(nodes, "vla/instruction") == {"task_node", "vla_send"}
-    assert publishers(nodes, "vla/stop") == {"vla_send"}
+    assert publishers(nodes, "vla/stop") == publishers(nodes, "vla/reset_stop") == {"vla_send"}
     assert publishers(nodes, "joint_states") == {"sim_node"}, "on a robot: its driver's enclave"
 
 

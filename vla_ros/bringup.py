@@ -141,6 +141,8 @@ OUTCOMES = (STOP_WORDS, STALL_TIME, NO_PROGRESS_TIME)
 EXECUTE_STEPS = Argument("execute_steps", 4, "action steps of a chunk that are executed before a newer one takes over")
 SPLICE = Argument("splice", DEFAULT, "how a newer chunk takes over from the one that runs: the newest alone, a mean of "
                   "all, or a crossfade", tuple(SPLICES))
+CHUNK_TIMEOUT = Argument("chunk_timeout", 0.0, "[s] ROS time without a newer chunk, after the end of one, that end an "
+                         "instruction as halted; 0: the robot profile's; more where a policy is slow")
 SIM_ARGUMENTS = (
     ROBOT, POLICY,
     Argument("task", "", "task family to begin with; empty: the robot's first"),
@@ -149,14 +151,14 @@ SIM_ARGUMENTS = (
              ("realtime", "lockstep")),
     Argument("factor", 1.0, "simulated seconds a second, in real time"),
     Argument("world", "bullet", "physics and cameras, or a mock that tracks perfectly", ("bullet", "mock")),
-    EXECUTE_STEPS, SPLICE,
+    EXECUTE_STEPS, SPLICE, CHUNK_TIMEOUT,
     Argument("camera_rate", 0.0, "[Hz] simulated, of camera images in real time; 0: the policy's rate"),
     Argument("overview", False, "also publish camera/overview/image_raw, a view for people"),
     FILTER, TIME_LIMIT, *OUTCOMES, AUTOSTART, NAMESPACE, REMAP,
 )
 ROBOT_ARGUMENTS = (
     ROBOT, POLICY,
-    EXECUTE_STEPS, SPLICE,
+    EXECUTE_STEPS, SPLICE, CHUNK_TIMEOUT,
     Argument("compressed", False, "camera images come on image_raw/compressed (jpeg or png)"),
     Argument("use_sim_time", False, "time comes from /clock: for a robot in another simulator, or from a bag"),
     FILTER, TIME_LIMIT, *OUTCOMES, AUTOSTART, NAMESPACE, REMAP,
@@ -194,7 +196,8 @@ def command_path(a: dict, shared: dict, control: dict) -> tuple[Process, ...]:
     robot, managed = {"robot": a["robot"]}, {"policy": a["policy"], "autostart": a["autostart"]}
     policy = robot | managed | {"instruction_filter": a["instruction_filter"], "execute_steps": a["execute_steps"]}
     stops = {"stop_words": a["stop_words"]}
-    control = robot | managed | stops | {"stall_time": a["stall_time"], "splice": a["splice"]} | control
+    control = robot | managed | stops | {"stall_time": a["stall_time"], "splice": a["splice"],
+                                         "chunk_timeout": a["chunk_timeout"]} | control
     task = stops | {"time_limit": a["time_limit"], "no_progress_time": a["no_progress_time"]}
     lasting = load_profile(a["robot"]).command.interface in LASTING and not shared.get("lockstep")
     watchdog = Process("watchdog_node", robot | {"use_sim_time": shared["use_sim_time"]}, ("publisher", "/diagnostics"))

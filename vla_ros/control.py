@@ -73,6 +73,11 @@ class Controller:
         self.scheduler.reset()
         self.decoder.reset()
 
+    def date_anew(self) -> None:
+        """Stamps go on elsewhere: drops what has one, chunks and measurements. What moves goes on to rest."""
+        self.halt()
+        self._joints.clear()
+
     @property
     def current(self) -> JointState | None:
         return next(reversed(self._joints.values())) if self._joints else None

@@ -50,11 +50,11 @@ def access(profile: RobotProfile, compressed: bool = False) -> dict[str, Access]
         "control_node": Access(
             (*always, "/diagnostics", "~/transition_event", "vla/control_status", profile.command.topic),
             (*heard, "joint_states", "vla/action_chunk", "vla/instruction", "vla/policy_status", "vla/stop",
-             "vla/stop_kept", "vla/execute/_action/feedback"), (*PARAMETERS, *LIFECYCLE)),
+             "vla/reset_stop", "vla/stop_kept", "vla/execute/_action/feedback"), (*PARAMETERS, *LIFECYCLE)),
         "task_node": Access(
             (*always, "/diagnostics", "vla/instruction", "vla/stop_kept"),
-            (*heard, "vla/stop", "vla/action_chunk", "vla/instruction", "vla/policy_status", "vla/control_status",
-             "sim/task_state"),
+            (*heard, "vla/stop", "vla/reset_stop", "vla/action_chunk", "vla/instruction", "vla/policy_status",
+             "vla/control_status", "sim/task_state"),
             execute=("vla/execute",)),
         "sim_node": Access(
             (*always, "/diagnostics", *cameras, *infos, "joint_states", "robot_description", "sim/task_state",
@@ -64,7 +64,7 @@ def access(profile: RobotProfile, compressed: bool = False) -> dict[str, Access]
                                     (*heard, "vla/control_status", profile.command.topic))}
            if profile.command.interface in LASTING else {}),
         OPERATOR: Access(
-            ("/parameter_events", "vla/instruction", "vla/stop"),
+            ("/parameter_events", "vla/instruction", "vla/stop", "vla/reset_stop"),
             ("vla/policy_status", "vla/control_status", "sim/task_state"), (TYPES,),
             ("vla/ask", "sim/reset"), call=("vla/execute",))}
 

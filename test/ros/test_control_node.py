@@ -12,7 +12,7 @@ import pytest
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Empty, String
 from vla_ros.action import ExecuteInstruction
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 
@@ -27,10 +27,11 @@ MOVES = {"panda": np.tile([0.0, 0.0, 0.01, 1.0], (8, 1)), "husky": np.tile([0.2,
 
 
 class Robot:
-    """Joints, a policy and a user on the bench's peer."""
+    """Joints, a policy and a user on the bench's peer. Chunks come now and then: it is given time for them."""
 
     def __init__(self, bench, robot="panda", **parameters):
         self.bench = bench
+        parameters = {"chunk_timeout": 60.0} | parameters
         self.node = bench.start(control_node.ControlNode, robot=str(robot), **parameters)
         if self.node.params.autostart:
             self.meet()
@@ -48,6 +49,7 @@ class Robot:
         self.chunks = bench.speak(ActionChunk, "vla/action_chunk", qos.stream(lockstep))
         self.words = bench.speak(String, "vla/instruction", qos.REQUEST)
         self.stops = bench.speak(Bool, "vla/stop", qos.REQUEST)
+        self.resets = bench.speak(Empty, "vla/reset_stop", qos.REQUEST)
         bench.until(lambda: self.node.count_subscribers(command.topic) > 0, "a reader of the commands")
 
     def measure(self):
@@ -95,7 +97,7 @@ class Robot:
     def _revive(self):
         """On a machine that stands still for half a second the motion ends by itself: it begins again."""
         self.measure()
-        if self.statuses[-1].state == ControlStatus.FAILED:
+        if self.statuses[-1].state == ControlStatus.HALTED:
             self.words.publish(String(data="go"))
             self.offer()
 
@@ -182,7 +184,8 @@ def test_a_refusal_holds_with_its_reason(bench):
     assert "no such thing" in robot.until_status("state", ControlStatus.HOLDING).detail
 
 
-def test_stop_latches_and_only_a_new_instruction_moves_after_its_release(bench):
+def test_stop_latches_and_only_a_new_instruction_moves_after_its_reset(bench):
+    """A button that is not pressed says false: it takes back nothing."""
     robot = Robot(bench).moving()
     robot.stops.publish(Bool(data=True))
     robot.until_status("state", ControlStatus.STOPPED)
@@ -191,7 +194,11 @@ def test_stop_latches_and_only_a_new_instruction_moves_after_its_release(bench):
     robot.some_statuses()
     assert robot.statuses[-1].state == ControlStatus.STOPPED
     held = heights(robot.commands[-1:])
-    robot.stops.publish(Bool(data=False))
+    for _ in range(3):
+        robot.stops.publish(Bool(data=False))
+        robot.some_statuses()
+    assert robot.statuses[-1].state == ControlStatus.STOPPED
+    robot.resets.publish(Empty())
     robot.until_status("state", ControlStatus.HOLDING)
     robot.offer()
     robot.some_statuses()
@@ -205,14 +212,48 @@ def test_joint_states_that_stop_end_the_motion(bench):
     robot = Robot(bench)
     robot.say("go")
     robot.offer(np.tile(MOVES["panda"], (10, 1)))
-    status = robot.until_status("state", ControlStatus.FAILED, meanwhile=lambda: None)
-    assert "s old, at most 0.2 s" in status.detail
+    status = robot.until_status("state", ControlStatus.HALTED, meanwhile=lambda: None)
+    assert "s old, at most 0.2 s" in status.detail and status.instruction == "" and status.halts == 1
     robot.some_statuses(meanwhile=lambda: None)
     held, before = heights(robot.commands[-1:]), len(robot.statuses)
     robot.offer(np.tile(MOVES["panda"], (10, 1)))
     robot.some_statuses(meanwhile=lambda: None)
     assert heights(robot.commands[-1:]) == held, "a chunk that comes all the same moves nothing"
-    assert {status.state for status in robot.statuses[before:]} == {ControlStatus.FAILED}
+    assert {status.state for status in robot.statuses[before:]} == {ControlStatus.HALTED}
+
+
+@pytest.mark.parametrize("robot", ["panda", "husky"])
+def test_without_a_newer_chunk_it_halts_in_time_and_only_another_instruction_moves(bench, robot):
+    """The time is the profile's."""
+    robot = Robot(bench, robot, chunk_timeout=0.0)
+    robot.say("go")
+    robot.offer()
+    status = robot.until_status("state", ControlStatus.HALTED)
+    assert f"no newer chunk within {robot.profile.chunk_timeout} s" in status.detail
+    count = len(robot.commands)
+    robot.offer()
+    robot.some_statuses()
+    at_rest = robot.commands[count:][-1:]
+    robot.words.publish(String(data="go"))
+    robot.until_status("instruction", "go")
+    robot.offer()
+    robot.until_status("state", ControlStatus.EXECUTING)
+    assert not at_rest or robot.profile.kind == "arm" or at_rest[0].twist.linear.x == 0.0
+
+
+def test_a_policy_node_that_answers_nothing_halts_the_motion(bench):
+    robot = Robot(bench)
+    said = bench.speak(PolicyStatus, "vla/policy_status", qos.STATUS)
+
+    def says(state):
+        said.publish(PolicyStatus(instruction="go", state=state, detail="'front' is 0.3 s old"))
+        robot.measure()
+        if robot.statuses[-1].state not in (ControlStatus.EXECUTING, ControlStatus.HALTED):
+            robot.offer(np.tile(MOVES["panda"], (10, 1)))
+    robot.say("go")
+    robot.until_status("state", ControlStatus.EXECUTING, lambda: says(PolicyStatus.RUNNING))
+    status = robot.until_status("state", ControlStatus.HALTED, lambda: says(PolicyStatus.STALE))
+    assert "policy node stale: 'front' is 0.3 s old" in status.detail
 
 
 def feedback():
@@ -220,10 +261,11 @@ def feedback():
 
 
 @pytest.mark.parametrize("name, kind, topic, make", [
-    ("policy node", PolicyStatus, "vla/policy_status", lambda: PolicyStatus(instruction="go")),
+    ("policy node", PolicyStatus, "vla/policy_status",
+     lambda: PolicyStatus(instruction="go", state=PolicyStatus.RUNNING)),
     ("task node", ExecuteInstruction.Impl.FeedbackMessage, "vla/execute/_action/feedback", feedback)])
 def test_nothing_moves_for_a_node_that_has_fallen_silent(bench, name, kind, topic, make):
-    robot = Robot(bench)
+    robot, silent = Robot(bench), f"nothing heard from the {name}; only another instruction moves again"
     signs = bench.speak(kind, topic, qos.STATUS)
 
     def alive():
@@ -238,12 +280,13 @@ def test_nothing_moves_for_a_node_that_has_fallen_silent(bench, name, kind, topi
             robot.offer()
     robot.say("go")
     robot.until_status("state", ControlStatus.EXECUTING, alive)
-    robot.until_status("detail", f"nothing heard from the {name}", dead)
+    robot.until_status("detail", silent, dead)
     robot.offer()
-    robot.some_statuses()
-    assert robot.statuses[-1].state == ControlStatus.FAILED, "no chunk moves it either"
+    robot.some_statuses(meanwhile=alive)
+    assert robot.statuses[-1].state == ControlStatus.HALTED, "no chunk moves it either, nor that it speaks again"
+    robot.words.publish(String(data="go"))
     robot.until_status("state", ControlStatus.EXECUTING, alive)
-    robot.until_status("detail", f"nothing heard from the {name}", dead)
+    robot.until_status("detail", silent, dead)
     robot.say("come")
     robot.bench.until(lambda: robot.statuses[-1].state == ControlStatus.EXECUTING, "motion",
                       lambda: robot.offer(instruction="come"))
@@ -294,9 +337,12 @@ def test_a_velocity_ends_when_joint_states_jump(bench):
         robot.joints.publish(convert.joint_message(replace(current, stamp=current.stamp + 10 * 10**9)))
     bench.until(lambda: robot.node.commanding.controller.current.stamp > current.stamp, "the jump")
     bench.until(lambda: robot.commands[-1].twist.linear.x == 0.0, "rest")
+    speeds = [c.twist.linear.x for c in robot.commands]
+    assert np.abs(np.diff(speeds)).max() <= HUSKY.limits.v_acceleration / HUSKY.control_rate + 1e-9, "it brakes"
+    bench.until(lambda: robot.node.commanding._rested > 30, "silence")
     count = len(robot.commands)
     robot.some_statuses(meanwhile=lambda: None)
-    assert len(robot.commands) == count
+    assert len(robot.commands) == count and robot.statuses[-1].state == ControlStatus.HALTED
 
 
 def test_a_node_whose_loop_has_ended_does_not_claim_to_live(bench, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Empty, String
 from test_control_node import HUSKY, PANDA, heights
 from test_control_node import Robot as Arm
 from test_policy_node import Robot as Eyes
@@ -120,7 +120,7 @@ def test_cleaned_up_and_shut_down_a_control_node_is_gone_from_its_topics_and_a_s
     fresh(robot, robot.measure, manager)
     robot.statuses.clear()
     robot.until_status("state", ControlStatus.STOPPED)
-    robot.stops.publish(Bool(data=False))
+    robot.resets.publish(Empty())
     robot.until_status("state", ControlStatus.IDLE)
     robot.moving()
     count = len(robot.commands)
@@ -147,8 +147,8 @@ def test_a_stop_survives_the_control_node_that_heard_it(bench):
     robot.words.publish(String(data="go"))
     robot.some_statuses()
     assert robot.statuses[-1].instruction == "" and robot.statuses[-1].state == ControlStatus.STOPPED
-    bench.until(lambda: robot.stops.get_subscription_count() == 2, "the new control node")
-    robot.stops.publish(Bool(data=False))
+    bench.until(lambda: robot.resets.get_subscription_count() == 2, "the new control node")
+    robot.resets.publish(Empty())
     robot.until_status("state", ControlStatus.IDLE)
 
 

@@ -26,7 +26,8 @@ from vla_ros.types import JointState as Joints
 
 PANDA = load_profile("panda")
 NAMES = (*PANDA.joints, *PANDA.gripper.joints)
-BLACK = np.zeros((128, 128, 3), np.uint8)
+PICTURE = np.zeros((128, 128, 3), np.uint8)
+PICTURE[0] = 40
 
 
 class Robot:
@@ -64,7 +65,7 @@ class Robot:
         self.words.publish(String(data=words))
         self.bench.until(lambda: self.node.inferring.instruction == words, f"'{words}' in force")
 
-    def observe(self, image=BLACK, **ages):
+    def observe(self, image=PICTURE, **ages):
         """Everything, measured now, or as long ago as `ages` [s] says."""
         now = self.node.now()
         stamp = {name: now - round(ages.get(name, ages.get("all", 0.0)) * 1e9) for name in (*self.cameras, "joints")}
@@ -131,7 +132,7 @@ def test_what_does_not_fit_in_time_is_refused(bench, ages, reason):
 def test_wrong_images_are_refused_and_good_ones_follow(bench):
     robot = Robot(bench)
     robot.say("go")
-    bench.until(lambda: robot.node.inferring.refusals["size"], "size", lambda: robot.observe(BLACK[:, :50]))
+    bench.until(lambda: robot.node.inferring.refusals["size"], "size", lambda: robot.observe(PICTURE[:, :50]))
     robot.make = lambda *parts: spoilt(convert.image_message(*parts))
     bench.until(lambda: robot.node.inferring.refusals["encoding"], "encoding", robot.observe)
     assert robot.chunks == [] and robot.node.inferring.refusals.keys() == {"size", "encoding"}
@@ -274,7 +275,7 @@ def test_a_question_is_answered_without_an_instruction(bench, scripted):
     robot = Robot(bench)
     bench.until(lambda: robot.node.inferring.observed, "an observation", robot.observe)
     sent = []
-    answer = question(bench, lambda: sent.append(robot.observe(BLACK + 200)), question="how  bright?\n")
+    answer = question(bench, lambda: sent.append(robot.observe(PICTURE + 200)), question="how  bright?\n")
     assert answer.success and answer.message == "", answer.message
     assert answer.answer in ("how bright? 200", "how bright? 0") and answer.confidence == 0.75
     assert answer.camera == "front" and convert.nanoseconds(answer.stamp) in robot.sent
@@ -334,7 +335,7 @@ def test_the_look_is_shown_to_who_watches(bench, scripted):
     robot.say("go")
     bench.until(lambda: robot.chunks, "a chunk", robot.observe)
     pictures = bench.listen(Image, "vla/look_image", qos.VIEW)
-    bench.until(lambda: pictures, "a picture", lambda: robot.observe(BLACK + 128))
+    bench.until(lambda: pictures, "a picture", lambda: robot.observe(PICTURE + 128))
     picture = convert.image_array(pictures[-1])
     assert pictures[-1].encoding == "rgb8" and pictures[-1].header.frame_id == "front_optical_frame"
     assert picture.shape[1] == 384

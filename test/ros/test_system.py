@@ -134,18 +134,18 @@ def test_a_new_goal_preempts_the_one_before(system):
         assert results[0].outcome == "canceled" and "preempted" in results[0].message
 
 
-def test_a_stop_halts_until_it_is_released(system):
+def test_a_stop_halts_until_it_is_reset(system):
     with system.client() as client:
         feedback = []
         client.reset("reach", 1)
 
         def stop(f):
             feedback.append(f)
-            client.stop(True)
+            client.stop()
         result = client.execute("touch the red cube", 60.0, stop)
         assert result.outcome == "halted" and "vla/stop" in result.message
         assert client.execute("touch the red cube", 60.0).outcome == "halted"
-        client.stop(False)
+        client.reset_stop()
         assert client.execute("touch the red cube", 0.5).outcome in ("timed out", "halted")
         assert client.execute("touch the red cube", 0.5).outcome == "timed out"
 

@@ -14,7 +14,7 @@ from functools import partial
 import rclpy
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Empty, String
 
 from vla_ros.action import ExecuteInstruction
 from vla_ros.bringup import SystemDescription
@@ -23,6 +23,7 @@ from vla_ros.msg import ControlStatus, PolicyStatus, TaskState
 from vla_ros.nodes import qos
 from vla_ros.nodes.asking import Asked
 from vla_ros.nodes.convert import OUTCOMES, nanoseconds, state_name
+from vla_ros.nodes.latching import RESET, STOP
 from vla_ros.nodes.states import INACTIVE
 from vla_ros.security import ENCLAVES, OPERATOR
 from vla_ros.srv import AskScene, ResetTask
@@ -92,7 +93,8 @@ class Client:
         self._instruction = self.node.create_publisher(String, "vla/instruction", qos.REQUEST)
         self._policy: PolicyStatus | None = None
         self.subscribe(PolicyStatus, "vla/policy_status", self._on_policy, qos.STATUS)
-        self._stop = self.node.create_publisher(Bool, "vla/stop", qos.REQUEST)
+        self._stop = self.node.create_publisher(Bool, STOP, qos.REQUEST)
+        self._reset_stop = self.node.create_publisher(Empty, RESET, qos.REQUEST)
 
     def __enter__(self) -> Client:
         return self
@@ -210,9 +212,13 @@ class Client:
         """Gives an instruction that nobody follows: publishes vla/instruction."""
         self._instruction.publish(String(data=words))
 
-    def stop(self, latch: bool = True) -> None:
-        """Publishes vla/stop."""
-        self._stop.publish(Bool(data=latch))
+    def stop(self) -> None:
+        """Holds the robot, whatever comes, until reset_stop()."""
+        self._stop.publish(Bool(data=True))
+
+    def reset_stop(self) -> None:
+        """After it a new instruction moves the robot again."""
+        self._reset_stop.publish(Empty())
 
     def _wait(self, future, timeout: float, what: str):
         if not self.spin_until(future.done, timeout):

@@ -3,6 +3,8 @@
 A chunk is executed only when it answers the instruction in force, so that the last answer to the words before moves
 nothing. A chunk that comes ahead of its instruction waits for it: they travel on different topics. An instruction that
 means stop is obeyed here: no answer to it is executed.
+
+A fault halts: what was under way comes to rest, and only another instruction moves again, be it in the same words.
 """
 
 from __future__ import annotations
@@ -14,11 +16,14 @@ from dataclasses import dataclass
 from vla_ros.control import Controller, Tick
 from vla_ros.errors import ActionError
 from vla_ros.nodes.stalling import Stalling
-from vla_ros.nodes.states import EXECUTING, FAILED, HELD, HOLDING, IDLE, STALLED, STOPPED
+from vla_ros.nodes.states import EXECUTING, FAILED, HALTED, HELD, HOLDING, IDLE, STALLED, STOPPED
 from vla_ros.nodes.statistics import Window
 from vla_ros.profile import RobotProfile
 from vla_ros.splicing import DEFAULT
 from vla_ros.types import ActionChunk, Command, JointCommand, JointState, TwistCommand
+
+NEAR = 0.2  # [rad] between a joint and its target: it follows what it was told
+TROUBLE = 0.2  # [s] steady that the policy node may answer nothing, while what it answered before is executed
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Commanding:
     and motion begins from the measured state.
     execute: [ns] of a chunk that are executed before a newer one takes over. A chunk begins where the robot was when
     it was observed; taking each at once chases the delay in between, and the robot swings.
+    timeout: [ns] without a step in force, after the last one, that halt; None: as where time waits for each command,
+    and nothing is late.
     insist: commands of rest that are sent before silence; None: no silence, as where each joint state is answered.
     stall_time: [s] that the joints may rest while they are told to move, before it is said; 0: for ever.
     means_stop: whether an instruction means stop.
@@ -46,10 +53,11 @@ class Commanding:
 
     def __init__(self, profile: RobotProfile, max_gap: int, execute: int = 0, insist: int | None = None,
                  stall_time: float = 0.0, means_stop: Callable[[str], bool] = lambda words: False,
-                 splice: str = DEFAULT):
+                 splice: str = DEFAULT, timeout: int | None = None):
         self.profile, self.controller = profile, Controller(profile, splice)
         self.stalling, self._means_stop = Stalling(profile, stall_time), means_stop
         self.instruction, self.stopped, self.fault = "", False, ""
+        self.halted = False  # by the fault
         self.held = False  # the last words that were not empty mean stop
         self.missing = ""  # what is not heard any more; until it is, no chunk is taken
         self.offer: Offer | None = None  # the newest chunk, in force or waiting for its instruction
@@ -58,10 +66,14 @@ class Commanding:
         self.moved = Tick(None, None)
         self.commands, self.interventions = 0, Counter()  # by kind
         self.refusals: Counter[str] = Counter()
+        self.halts: Counter[str] = Counter()  # by kind
         self.latency = Window(100)  # [s] from an observation to the first command that answers it
         self.gaps, self.jumps = Window(100), Window(100)  # [rad], or [m/s, rad/s], at seams
         self._answered = False
         self._max_gap, self._execute, self._insist, self._rested = max_gap, execute, insist, 0
+        self._timeout = timeout
+        self._moved: int | None = None  # [ns] the last step in force, while another is expected
+        self._troubled: float | None = None  # [s] steady, since when the policy node answers nothing
 
     # What arrives
 
@@ -69,32 +81,48 @@ class Commanding:
         """New words end the motion of those before. While stopped, none are taken."""
         if words == self.instruction or self.stopped:
             return
-        self.instruction, self.fault = words, ""
+        self.instruction, self.fault, self.halted = words, "", False
         self.held = self._means_stop(words) if words else self.held
-        self._halt()
+        self._end()
 
     def stop(self, latch: bool) -> None:
-        """True: hold, whatever comes. False: released; only a new instruction moves again."""
+        """True: hold, whatever comes. False: reset; only a new instruction moves again."""
         if latch:
-            self.instruction, self.fault = "", ""
-            self._halt()
+            self.instruction, self.fault, self.halted = "", "", False
+            self._end()
         self.stopped = latch
 
-    def _halt(self) -> None:
+    def _end(self) -> None:
         """Ends the motion: what follows is a hold."""
         self.controller.halt()
         self.stalling.forget()
+        self._moved = None
 
     def joints(self, joints: JointState) -> None:
         last = self.controller.current
         if last is not None and abs(joints.stamp - last.stamp) > self._max_gap:
-            self._begin_anew()
+            self._interrupted(joints, (joints.stamp - last.stamp) / 1e9)
         self.controller.observe(joints)
+
+    def _interrupted(self, joints: JointState, gap: float) -> None:
+        """By `gap` [s]. What moves, and is where it was told, brakes; a robot that is elsewhere is not led back."""
+        executing = self._timeout is not None and self.moved.step is not None
+        if self._timeout is None or self.controller.resting or not self._follows(joints):
+            self._begin_anew()
+        else:
+            self.controller.date_anew()
+        if executing:
+            self.fail("joints", f"joint states jumped by {gap:.2f} s")
+
+    def _follows(self, joints: JointState) -> bool:
+        command = self.moved.command
+        return not isinstance(command, JointCommand) or all(
+            abs(command.positions[name] - joints.positions[name]) < NEAR for name in self.profile.joints)
 
     def let_go(self) -> None:
         """Ends the motion and what led to it: what follows is on the way to rest."""
-        self.instruction, self.fault, self.offer = "", "", None
-        self._halt()
+        self.instruction, self.fault, self.halted, self.offer = "", "", False, None
+        self._end()
 
     def begin(self) -> None:
         """After others may have moved the robot: from the newest joint states on, and from none of before."""
@@ -107,18 +135,31 @@ class Commanding:
         """For a process that itself stood still: nothing of before holds any more, and only a new instruction moves."""
         self.instruction, self.offer = "", None
         self._begin_anew()
-        self.fault = fault
+        self.fault, self.halted = fault, bool(fault)
 
     def miss(self, name: str) -> None:
-        """Ends a motion when somebody without whom there is to be none falls silent; empty: all are heard."""
+        """Halts when somebody without whom there is to be no motion falls silent; empty: all are heard."""
         if name and self.moved.step is not None:
-            self.fail(f"nothing heard from the {name}")
+            self.fail("silence", f"nothing heard from the {name}")
         self.missing = name
+
+    def policy_says(self, trouble: str, now: float) -> None:
+        """Halts when the policy node answers nothing for a while: what it answered last is not what it would say now.
+
+        trouble: why it does not, empty when it does; now: [s] steady.
+        """
+        if not trouble:
+            self._troubled = None
+        elif self._troubled is None:
+            self._troubled = now
+        elif now - self._troubled > TROUBLE and self.moved.step is not None:
+            self.fail("policy", f"policy node {trouble}")
 
     def _begin_anew(self) -> None:
         self.controller.reset()
         self.stalling.forget()
-        self.accepted, self.moved, self.fault = None, Tick(None, None), ""
+        self.accepted, self.moved, self._moved = None, Tick(None, None), None
+        self.fault = self.fault if self.halted else ""
 
     def refuse(self, error: ActionError) -> None:
         """Counts a chunk that must not be executed; what is in force stays in force."""
@@ -143,7 +184,7 @@ class Commanding:
             return False
         self.accepted, self._answered = offer, False
         if offer.chunk.refusal:
-            self.fault = ""
+            self.fault, self._moved = "", None
         return True
 
     def _early(self, chunk: ActionChunk) -> bool:
@@ -161,10 +202,11 @@ class Commanding:
             moved = self.controller.tick(now)
         except ActionError as error:
             self.interventions[error.reason] += 1
-            self.fail(f"{error.reason}: {error}")
+            self.fail("guard", f"{error.reason}: {error}")
             moved = self.controller.tick(now)
         if moved.step is None:
             self._untimely(now)
+            self._run_out(now)
         before, self.moved = self.moved.command, moved
         self.interventions.update({kind_of(said) for said in moved.interventions})
         if moved.seam is not None:
@@ -181,6 +223,7 @@ class Commanding:
     def _executed(self, now: int, moved: Tick) -> None:
         """A fault is over when a chunk that came after it moves the robot, not when it comes: it may fail too."""
         self.stalling.add(now, moved.command, self.controller.current)
+        self._moved = now
         if not self._answered:
             self._answered, self.fault, self.begun = True, "", self.accepted
             self.latency.add((now - moved.step.chunk.stamp) / 1e9)
@@ -192,15 +235,27 @@ class Commanding:
             return
         age, length = (now - chunk.stamp) / 1e9, len(chunk.values) * self.profile.action.period
         if age >= length:
-            self.fail(f"late: the chunk came {age:.2f} s after its observation, its steps were over at {length:.2f} s")
+            self.hold(f"late: the chunk came {age:.2f} s after its observation, its steps were over at {length:.2f} s")
         elif age < -self.profile.max_observation_age:
-            self.fail(f"ahead: the chunk's observation is stamped {-age:.2f} s ahead of the clock here: do all nodes "
+            self.hold(f"ahead: the chunk's observation is stamped {-age:.2f} s ahead of the clock here: do all nodes "
                       f"read the same one?")
 
-    def fail(self, fault: str) -> None:
+    def _run_out(self, now: int) -> None:
+        if None not in (self._timeout, self._moved) and now - self._moved > self._timeout:
+            self.fail("chunks", self.fault or f"no newer chunk within {self._timeout / 1e9:g} s of the last one's end")
+
+    def hold(self, fault: str) -> None:
         """Holds, because of a fault, until a chunk moves the robot."""
+        moved = self._moved
         self.fault, self.moved = fault, Tick(self.moved.command, None)
-        self._halt()
+        self._end()
+        self._moved = moved
+
+    def fail(self, kind: str, fault: str) -> None:
+        """Halts."""
+        self.hold(fault)
+        self.halts[kind] += 1
+        self.instruction, self.offer, self.halted, self._moved = "", None, True, None
 
     def _for_interface(self, command: Command, before: Command | None) -> Command:
         """A velocity interface gets the difference of two targets over the control period [/s]."""
@@ -232,6 +287,8 @@ class Commanding:
             return STOPPED
         if self.held and self.instruction:
             return HELD
+        if self.halted:
+            return HALTED
         if self.stalling.reason:
             return STALLED
         if self.moved.step is not None:
@@ -244,9 +301,11 @@ class Commanding:
     def detail(self) -> str:
         """The reason of the state, for people."""
         if self.stopped:
-            return "vla/stop is latched; release it, then give an instruction"
+            return "vla/stop is latched; publish on vla/reset_stop, then give an instruction"
         if self.held and self.instruction:
             return f"told to stop: '{self.instruction}'"
+        if self.halted:
+            return f"{self.fault}; only another instruction moves again"
         if self.stalling.reason or self.fault:
             return self.stalling.reason or self.fault
         if self.accepted is not None and self.accepted.chunk.refusal:
@@ -259,40 +318,3 @@ def kind_of(said: str) -> str:
     one of v."""
     words = said.split()
     return next((kind for kind in ("workspace", "position", "step", "motion") if kind in words), words[0])
-
-
-class Lockstep:
-    """The control node's clock in lockstep: each joint state is answered by exactly one command.
-
-    Every `execute` [ns] it waits for the chunk that answers that very moment, as evaluation/rollout.py does.
-    publish: sends a command with the stamp that it answers.
-    """
-
-    def __init__(self, commanding: Commanding, execute: int, publish: Callable[[Command, int], None]):
-        self.commanding, self.execute, self.publish = commanding, execute, publish
-        self.waiting: int | None = None  # [ns] stamp of the joint state that was not answered yet
-
-    def joints(self, joints: JointState) -> None:
-        current = self.commanding.controller.current
-        self.commanding.joints(joints)
-        if self.commanding.controller.current is not current:
-            self.waiting = joints.stamp
-        self.advance()
-
-    def advance(self) -> None:
-        """Answers the joint state that waits, if everything that it needs has come."""
-        commanding = self.commanding
-        if self.waiting is None:
-            return
-        accepted = commanding.accepted
-        # An answer to this very moment that led to no command was a refusal before the first motion: another may come.
-        if accepted is None or not 0 < self.waiting - accepted.chunk.stamp < self.execute:
-            offer = commanding.offer
-            if offer is None or offer.chunk.stamp != self.waiting or not commanding.take():
-                if commanding.fault:  # the answer was refused, and no other will come
-                    commanding.fail(commanding.fault)
-                return
-        command = commanding.tick(self.waiting)
-        if command is not None:
-            stamp, self.waiting = self.waiting, None
-            self.publish(command, stamp)

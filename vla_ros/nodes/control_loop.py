@@ -13,6 +13,8 @@ from vla_ros.nodes.statistics import Stages
 from vla_ros.types import Command
 
 BRAKING = 2.0  # [s] that a motion may take to come to rest, and some more
+STANDING = 20  # periods that ROS time may stand still in motion: a simulated clock comes in steps
+JUMP = 0.5  # [s] by which ROS time may be ahead of the steady clock, or behind, from one of its steps to the next
 
 
 class ControlLoop:
@@ -31,11 +33,12 @@ class ControlLoop:
         self._lock, self._now, self._publish, self._changed, self._warn = lock, now, publish, changed, warn
         self._phase = Phase(period)
         self._begun: Offer | None = None
+        self._step: tuple[int, float] | None = None  # ROS time [ns], and [s] steady when it came to that
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._closing = threading.Event()
+        self._closing, self._step = threading.Event(), None
         self._thread = threading.Thread(target=self._run, args=(self._closing,), name="control", daemon=True)
         self._thread.start()
 
@@ -74,7 +77,8 @@ class ControlLoop:
             with self._lock:
                 self._check_loop(late)
                 self.work.miss(self.signs.silent(time.monotonic()))
-                self._check_joints(now := self._now())
+                self._check_clock(now := self._now(), begin)
+                self._check_joints(now)
                 self._command(now, begin)
                 due += self._phase.slip()
             self._changed()
@@ -116,4 +120,17 @@ class ControlLoop:
         controller, limit = self.work.controller, self.work.profile.max_observation_age
         fault = age_fault(controller.current, now, limit) if controller.scheduler.at(now) is not None else ""
         if fault:
-            self.work.fail(fault)
+            self.work.fail("joints", fault)
+
+    def _check_clock(self, now: int, steady: float) -> None:
+        """Which step of a chunk is due is told by ROS time: one that stands or jumps ends a motion."""
+        ros, since = self._step or (now, steady)
+        stands, fault = steady - since, ""
+        ahead = (now - ros) / 1e9 - stands / (self.period * self.work.profile.control_rate)
+        if now != ros or self._step is None:
+            self._step = now, steady
+            fault = f"the clock jumped by {ahead:+.2f} s" if abs(ahead) > JUMP else ""
+        elif stands > STANDING * self.period:
+            fault = f"the clock has stood still for {stands:.2f} s"
+        if fault and self.work.moved.step is not None:
+            self.work.fail("clock", fault)

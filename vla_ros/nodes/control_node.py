@@ -1,10 +1,12 @@
 """control_node: action chunks and joint states in, the robot's commands out, at the control rate.
 
-vla/stop (std_msgs/Bool): true latches and holds; false releases, and nothing else does: no transition, and no start of
-this process. What was in force before does not come back: after a release only a new instruction moves, and so after
-the process itself stood still. Without an instruction nothing moves, nor while policy node, task node or joint states
-have fallen silent that were heard since it was given. Words that mean stop hold too, whatever the policy answers, until
-other words come (config/stop_words.yaml).
+vla/stop (std_msgs/Bool): true latches and holds. vla/reset_stop (std_msgs/Empty) releases, and nothing else does: no
+transition, and no start of this process. After a reset only a new instruction moves.
+
+So it is after a halt: no newer chunk in time, old joint states, a clock that stands or jumps, a policy node that
+answers nothing, a node or joint states that have fallen silent since the instruction was given, a command that the
+guard refuses, this process when it stood still. What moved comes to rest. Words that mean stop hold too, whatever the
+policy answers, until other words come (config/stop_words.yaml).
 
 A lifecycle node: to configure reads the profile; to activate needs fresh joint states, and no error among what `vla
 doctor` examines without a running system. Inactive it commands nothing, and takes no instruction.
@@ -17,20 +19,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Empty, String
 
 from vla_ros.action import ExecuteInstruction
 from vla_ros.doctor.examine import objections
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 from vla_ros.nodes import convert, params, qos, states
-from vla_ros.nodes.commanding import Commanding, Lockstep, Offer
+from vla_ros.nodes.commanding import Commanding, Offer
 from vla_ros.nodes.control_loop import BRAKING, ControlLoop
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, counts, milliseconds, spread
-from vla_ros.nodes.latching import KEPT, STOP, Latch
+from vla_ros.nodes.latching import KEPT, RESET, STOP, Latch
+from vla_ros.nodes.lockstep import Lockstep
 from vla_ros.nodes.managed import Managed
 from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.running import hurry, run
@@ -51,6 +53,8 @@ PARAMETERS = (
     params.LOCKSTEP,
     params.EXECUTE_STEPS,
     params.SPLICE,
+    Parameter("chunk_timeout", 0.0, "[s] ROS time without a newer chunk, after the last step of one, that halt: only "
+              "another instruction moves then; 0: the robot profile's", 0.0, 600.0),
     Parameter("policy", "", "what the policy node opens, to be examined before anything moves; empty: nothing is"),
     params.AUTOSTART,
 )
@@ -65,8 +69,9 @@ class ControlNode(Managed):
         self._lock, self.latch = threading.Lock(), Latch()
         self.commanding: Commanding | None = None
         self.loop: ControlLoop | None = None
-        self.create_subscription(Bool, STOP, partial(self._on_stop, self.latch.say), qos.REQUEST)
-        self.create_subscription(Bool, KEPT, partial(self._on_stop, self.latch.keep), qos.STATUS)
+        self.create_subscription(Bool, STOP, self._on_stop, qos.REQUEST)
+        self.create_subscription(Empty, RESET, lambda _: self._latch(self.latch.say, False), qos.REQUEST)
+        self.create_subscription(Bool, KEPT, lambda kept: self._latch(self.latch.keep, kept.data), qos.STATUS)
         self.begin()
 
     def configure(self) -> None:
@@ -76,8 +81,10 @@ class ControlNode(Managed):
         gap = 1.5 / self.profile.control_rate if self.params.lockstep else self.params.joint_state_gap
         execute = self.params.execute_steps * self.profile.action.period_ns
         insist = None if self.params.lockstep else round(self.params.insist * self.profile.control_rate)
+        timeout = self.params.chunk_timeout or self.profile.chunk_timeout
         self.commanding = Commanding(self.profile, round(gap * 1e9), execute, insist, self.params.stall_time,
-                                     StopWords.load(self.params.stop_words).mean, self.params.splice)
+                                     StopWords.load(self.params.stop_words).mean, self.params.splice,
+                                     None if self.params.lockstep else round(timeout * 1e9))
         self.commanding.stop(self.latch.latched)
         silence = silence_limit(self.commanding.controller.guard.braking)
         self.signs = Signs({POLICY: silence, TASK: silence, ROBOT: max(PAUSE, 3 * period)})
@@ -199,10 +206,20 @@ class ControlNode(Managed):
         words that mean stop none does: a policy node that was busy reports late what it was told before them.
         """
         self._heard(POLICY)
+        self._check_policy(message)
         before, self._policy_words = self._policy_words, message.instruction
         taken = self.active and before is not None and not self.commanding.held
         if taken and message.instruction not in ("", before):
             self._instruct(message.instruction)
+
+    def _check_policy(self, message: PolicyStatus) -> None:
+        """In lockstep time waits for its answer."""
+        if self.active and self.lockstep is None:
+            state = convert.state_name(convert.POLICY_STATES, message.state)
+            with self._lock:
+                if message.instruction == self.commanding.instruction:
+                    trouble = "" if state in (states.RUNNING, states.REFUSED) else f"{state}: {message.detail}"
+                    self.commanding.policy_says(trouble, time.monotonic())
 
     def _heard(self, name: str) -> None:
         with self._lock:
@@ -218,8 +235,16 @@ class ControlNode(Managed):
             self._proceed()
         self._status_if_changed()
 
-    def _on_stop(self, note: Callable[[bool], None], message: Bool) -> None:
-        note(message.data)
+    def _on_stop(self, message: Bool) -> None:
+        """A button that is not pressed says false, again and again: no reset of what another one said."""
+        if message.data:
+            self._latch(self.latch.say, True)
+        elif self.latch.latched:
+            self.get_logger().warning(f"false on {STOP} does not reset the stop, {RESET} does",
+                                      throttle_duration_sec=5.0)
+
+    def _latch(self, note: Callable[[bool], None], latch: bool) -> None:
+        note(latch)
         if self.commanding is None:
             return
         with self._lock:
@@ -268,7 +293,7 @@ class ControlNode(Managed):
                 header=convert.header(now), state=convert.CONTROL_STATES[work.state], detail=detail,
                 instruction=work.instruction, sequence=accepted.sequence if accepted else 0,
                 step=step.index if step else 0, commands=work.commands, refused_chunks=work.refusals.total(),
-                interventions=work.interventions.total(),
+                interventions=work.interventions.total(), halts=work.halts.total(),
                 chunk_age=(now - accepted.chunk.stamp) / 1e9 if accepted else 0.0,
                 period_p50=self.periods.p50, period_p95=self.periods.p95,
                 latency_p50=work.latency.p50, latency_p95=work.latency.p95,
@@ -277,9 +302,10 @@ class ControlNode(Managed):
     def report(self):
         with self._lock:
             work = self.commanding
-            good = work.state not in (states.FAILED, states.STOPPED)
+            good = work.state not in (states.FAILED, states.STOPPED, states.HALTED)
             figures = {"commands": work.commands, "interventions": work.interventions.total(),
                        **counts("intervention", work.interventions), **counts("refused", work.refusals),
+                       **counts("halt", work.halts),
                        **counts("joint states refused", self.ignored), "overruns": self.loop.overruns,
                        **spread("seam gap", unit := SEAM_UNITS[self.profile.kind], work.gaps),
                        **spread("seam jump", unit, work.jumps),

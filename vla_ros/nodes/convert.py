@@ -37,7 +37,7 @@ POLICY_STATES = {states.WAITING: PolicyStatus.WAITING, states.RUNNING: PolicySta
 CONTROL_STATES = {states.IDLE: ControlStatus.IDLE, states.EXECUTING: ControlStatus.EXECUTING,
                   states.HOLDING: ControlStatus.HOLDING, states.STOPPED: ControlStatus.STOPPED,
                   states.FAILED: ControlStatus.FAILED, states.STALLED: ControlStatus.STALLED,
-                  states.HELD: ControlStatus.HELD}
+                  states.HELD: ControlStatus.HELD, states.HALTED: ControlStatus.HALTED}
 OUTCOMES = {states.SUCCEEDED: ExecuteInstruction.Result.SUCCEEDED, states.REFUSED: ExecuteInstruction.Result.REFUSED,
             states.TIMED_OUT: ExecuteInstruction.Result.TIMED_OUT, states.CANCELED: ExecuteInstruction.Result.CANCELED,
             states.HALTED: ExecuteInstruction.Result.HALTED, states.STALLED: ExecuteInstruction.Result.STALLED,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-STOP, KEPT = "vla/stop", "vla/stop_kept"  # what is said; the newest of it, kept by the task node for who joins late
+STOP, RESET = "vla/stop", "vla/reset_stop"  # what is said: true stops, and false says nothing; only a reset releases
+KEPT = "vla/stop_kept"  # the newest of both, kept by the task node for who joins late
 
 
 class Latch:
-    """The newest word on vla/stop counts; before the first that was heard, what the task node has kept of those before.
+    """The newest word counts; before the first that was heard, what the task node has kept of those before.
 
     What is kept comes on a topic of its own, and may come late: it must not undo what was heard meanwhile.
     """
@@ -16,7 +17,7 @@ class Latch:
         self._kept = False
 
     def say(self, latch: bool) -> None:
-        """Said now, on vla/stop."""
+        """Said now: stop, or a reset."""
         self._said = latch
 
     def keep(self, latch: bool) -> None:

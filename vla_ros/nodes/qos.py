@@ -12,9 +12,9 @@ SENSOR = qos_profile_sensor_data
 # What must arrive: chunks and commands. ros2_control's controllers subscribe reliably too.
 STREAM = QoSProfile(depth=10, reliability=RELIABLE)
 
-# vla/instruction and vla/stop are subscribed to without durability: a reader that asks for transient local would not
-# match `ros2 topic pub`, which offers volatile; and a node that was restarted must not act on words from before. A stop
-# from before it must heed: the task node keeps the newest word of vla/stop, as a STATUS (nodes/latching.py).
+# vla/instruction, vla/stop and its reset are subscribed to without durability: a reader that asks for transient local
+# would not match `ros2 topic pub`, which offers volatile; and a node that was restarted must not act on words from
+# before. A stop from before it must heed: the task node keeps the newest of those, as a STATUS (nodes/latching.py).
 REQUEST = QoSProfile(depth=10, reliability=RELIABLE)
 
 # How things stand: who joins late reads the last one at once.

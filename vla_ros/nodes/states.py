@@ -9,6 +9,8 @@ STALLED, HELD = "stalled", "held"
 FAILED = "failed"
 # of a lifecycle node that waits to be activated; the detail of a status begins with it
 INACTIVE = "inactive"
+# of vla/control_status and an outcome of vla/execute
+HALTED = "halted"
 # the outcome of vla/execute
-SUCCEEDED, TIMED_OUT, CANCELED, HALTED = "succeeded", "timed out", "canceled", "halted"
-NO_PROGRESS = "no progress"  # and REFUSED, STALLED
+SUCCEEDED, TIMED_OUT, CANCELED = "succeeded", "timed out", "canceled"
+NO_PROGRESS = "no progress"  # and REFUSED, STALLED, HALTED

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from rclpy.action import CancelResponse, GoalResponse
 from rclpy.node import Node
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Empty, String
 
 from vla_ros.action import ExecuteInstruction
 from vla_ros.errors import ObservationError
@@ -22,7 +22,7 @@ from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus, TaskState
 from vla_ros.nodes import convert, params, qos
 from vla_ros.nodes.deferred import DeferredServer
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, Diagnostics
-from vla_ros.nodes.latching import KEPT, STOP
+from vla_ros.nodes.latching import KEPT, RESET, STOP
 from vla_ros.nodes.params import Parameter
 from vla_ros.nodes.progress import Progress
 from vla_ros.nodes.running import run
@@ -85,7 +85,8 @@ class TaskNode(Node):
         self._said: tuple[str, float] = ("", 0.0)
         self._instruction = self.create_publisher(String, "vla/instruction", qos.REQUEST)
         self._kept_stop = self.create_publisher(Bool, KEPT, qos.STATUS)  # for a control node that is started again
-        self.create_subscription(Bool, STOP, self._kept_stop.publish, qos.REQUEST)
+        self.create_subscription(Bool, STOP, lambda stop: stop.data and self._kept_stop.publish(stop), qos.REQUEST)
+        self.create_subscription(Empty, RESET, lambda _: self._kept_stop.publish(Bool(data=False)), qos.REQUEST)
         self.create_subscription(PolicyStatus, "vla/policy_status", self._on_policy, qos.STATUS)
         self.create_subscription(ControlStatus, "vla/control_status", self._on_control, qos.STATUS)
         self.create_subscription(ActionChunk, "vla/action_chunk", self._on_chunk, qos.stream(self.params.lockstep))

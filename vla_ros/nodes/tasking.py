@@ -178,6 +178,8 @@ class Execution:
         policy, control = self.board.policy, self.board.control
         if control.state == STOPPED:
             return Verdict(HALTED, control.detail)
+        if control.state == HALTED:
+            return Verdict(HALTED, control.detail)
         if control.state == STALLED and control.instruction == self.instruction:
             return Verdict(STALLED, control.detail)
         if policy.state == REFUSED and policy.instruction == self.instruction:
