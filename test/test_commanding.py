@@ -331,7 +331,7 @@ def test_what_falls_silent_halts_and_bars_motion_until_it_is_heard():
     held = work.tick(0)
     work.miss("policy node")
     assert (work.tick(TICK), work.state, work.halts) == (held, "halted", {"silence": 1})
-    assert work.detail == "nothing heard from the policy node; only another instruction moves again"
+    assert work.detail == "nothing heard from the policy node (only another instruction moves again)"
     work.instruct("go")
     work.offer = Offer(chunk(PANDA, UP, TICK), "go", 8)
     work.joints(joint_state(PANDA, TICK))

@@ -165,11 +165,11 @@ class Disturbance:
 
 
 DISTURBANCES = (
-    Disturbance("camera silent", silent, RUN_OUT),
-    Disturbance("camera repeats one message", repeated, RUN_OUT),
-    Disturbance("camera frozen", frozen, RUN_OUT + REPEATED),
-    Disturbance("camera black", black, RUN_OUT),
-    Disturbance("camera 1 s late", late, RUN_OUT),
+    Disturbance("camera silent", silent, WITHIN),
+    Disturbance("camera repeats one message", repeated, WITHIN),
+    Disturbance("camera frozen", frozen, REPEATED + WITHIN),
+    Disturbance("camera black", black, WITHIN),
+    Disturbance("camera 1 s late", late, WITHIN),
     Disturbance("camera loses half", half_lost, None),
     Disturbance("camera out of order", disordered, None),
     Disturbance("clock stops", lambda: clock(lambda t, begun: begun), WITHIN + 0.2, "clock"),

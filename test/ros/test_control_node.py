@@ -265,7 +265,7 @@ def feedback():
      lambda: PolicyStatus(instruction="go", state=PolicyStatus.RUNNING)),
     ("task node", ExecuteInstruction.Impl.FeedbackMessage, "vla/execute/_action/feedback", feedback)])
 def test_nothing_moves_for_a_node_that_has_fallen_silent(bench, name, kind, topic, make):
-    robot, silent = Robot(bench), f"nothing heard from the {name}; only another instruction moves again"
+    robot, silent = Robot(bench), f"nothing heard from the {name} (only another instruction moves again)"
     signs = bench.speak(kind, topic, qos.STATUS)
 
     def alive():

@@ -129,7 +129,7 @@ def mute(cell):
 
 @pytest.mark.parametrize("trouble, reason", [
     (latched, "vla/stop is latched"), (impossible, "control node: finite: the way leads to a place"),
-    (late, "control node: late: the chunk came"), (unmeasured, "control node: joint states are 0."),
+    (late, "control node: order: chunk of"), (unmeasured, "control node: joint states are 0."),
     (mute, "control node: nothing heard from the policy node")])
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
 def test_a_halt_says_why(bench, tmp_path, trouble, reason):

@@ -131,7 +131,7 @@ def test_a_new_goal_preempts_the_one_before(system):
         assert running.wait(30.0)
         assert second.execute("touch the blue cube", 0.5).outcome == "timed out"
         thread.join(30.0)
-        assert results[0].outcome == "canceled" and "preempted" in results[0].message
+        assert results[0].outcome == "canceled" and "preempted" in results[0].message, results[0].message
 
 
 def test_a_stop_halts_until_it_is_reset(system):

@@ -305,7 +305,7 @@ class Commanding:
         if self.held and self.instruction:
             return f"told to stop: '{self.instruction}'"
         if self.halted:
-            return f"{self.fault}; only another instruction moves again"
+            return f"{self.fault} (only another instruction moves again)"
         if self.stalling.reason or self.fault:
             return self.stalling.reason or self.fault
         if self.accepted is not None and self.accepted.chunk.refusal:

@@ -179,7 +179,7 @@ class Execution:
         if control.state == STOPPED:
             return Verdict(HALTED, control.detail)
         if control.state == HALTED:
-            return Verdict(HALTED, control.detail)
+            return Verdict(HALTED, f"{CONTROL}: {control.detail}")
         if control.state == STALLED and control.instruction == self.instruction:
             return Verdict(STALLED, control.detail)
         if policy.state == REFUSED and policy.instruction == self.instruction:
