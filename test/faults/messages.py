@@ -2,8 +2,9 @@
 
 Each node is the real one; each message goes through its wire format before the node's own callback gets it. Half of the
 messages are well formed but for a few fields, half are noise; now and then comes a whole good set, so that the arm
-moves in between. Nothing may raise, and no command may leave the limits.
-One line an input, and one line of JSON at the end; exit code 1 when a callback raised or a command was out of bounds.
+moves in between, and the policy is asked. Nothing may raise, no thread may end, and no command may leave the limits.
+One line an input, and one line of JSON at the end, with how many observations were answered and how many refused, by
+reason; exit code 1 when something raised or a command was out of bounds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rclpy.logging import LoggingSeverity, set_logger_level
 from rclpy.serialization import deserialize_message, serialize_message
 from rosidl_parser.definition import AbstractNestedType, Array, BasicType, BoundedSequence, NamespacedType
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Bool, String
+from std_msgs.msg import String
 from vla_ros.msg import ActionChunk
 
 from vla_ros.bringup import literal
@@ -44,6 +45,7 @@ NODES = {"control_node": (ControlNode, {}), "policy_node": (PolicyNode, {"policy
 FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-300, 1e9, -1e9, 1e308, math.nan, math.inf, -math.inf)
 LONG = 1_000_000  # characters of the longest text
 EVERY = 25  # messages, after which a good set comes
+PICTURE = np.repeat(np.arange(128 * 128, dtype=np.uint8).reshape(128, 128, 1), 3, axis=2)
 ALPHABET = "abc 0/\\\"'{}\n\t\x00é漢🙂"
 
 
@@ -124,7 +126,7 @@ class Samples:
             values = np.array([[rng.gauss(0, 0.02) for _ in range(3)] + [1.0] for _ in range(spec.horizon)])
             return convert.chunk_message(Chunk(values, spec, now), "go", 1)
         if kind is Image:
-            return convert.image_message(np.zeros((128, 128, 3), np.uint8), now, "front")
+            return convert.image_message(PICTURE + rng.randrange(100), now, "front")
         return kind()
 
 
@@ -158,19 +160,33 @@ class Limits:
 
 
 class Feed:
-    """Keeps a control node moving: joint states, an instruction and a chunk that answer each other."""
+    """Keeps a control node moving: joint states, an instruction and a chunk that answer each other. And a policy node
+    busy: an instruction and what its other sensors say, so that what was attacked last is asked about."""
 
     def __init__(self, node, samples: Samples):
         self.node, self.samples, self.turn = node, samples, 0
 
-    def __call__(self, rng: random.Random) -> None:
+    def __call__(self, rng: random.Random, attacked: str) -> None:
         self.turn += 1
+        if isinstance(self.node, PolicyNode):
+            for sensor in self.node.subscriptions:
+                if sensor.msg_type in (Image, JointState) and (sensor.topic_name != attacked or self.turn % EVERY == 0):
+                    sensor.callback(self.samples.make(sensor.msg_type, rng))
+            self.node._infer_once()
+            self.node._on_instruction(String(data="go"))
         if self.turn % EVERY == 0 and isinstance(self.node, ControlNode):
-            release = partial(self.node._on_stop, self.node.latch.say)
-            for callback, message in ((release, Bool()), (self.node._on_instruction, String(data="go")),
+            reset = partial(self.node._latch, self.node.latch.say)
+            for callback, message in ((reset, False), (self.node._on_instruction, String(data="go")),
                                       (self.node._on_joints, self.samples.make(JointState, rng)),
                                       (self.node._on_chunk, self.samples.make(ActionChunk, rng))):
                 callback(message)
+
+
+def threads(node) -> list[str]:
+    """Those of the node that have ended."""
+    ended = {"control loop": isinstance(node, ControlNode) and node.loop.broken,
+             "inference": isinstance(node, PolicyNode) and node._worker.broken}
+    return [f"the thread of the {name} has ended" for name, over in ended.items() if over]
 
 
 def activate(node: Managed, samples: Samples, rng: random.Random) -> None:
@@ -200,9 +216,12 @@ def fuzz(node, samples: Samples, fuzzer: Fuzz, count: int, raised: list[str]) ->
 
 
 def hammer(name, kind, callback, samples, fuzzer, count, raised, feed) -> dict:
-    before = len(raised)
+    before, node = len(raised), feed.node
     for _ in range(count):
-        feed(fuzzer.random)
+        try:
+            feed(fuzzer.random, name)
+        except Exception as error:  # as in the node's own thread
+            raised.append(f"{name}, then: {type(error).__name__}: {error}")
         half = fuzzer.random.random() < 0.5
         message = fuzzer.noise(kind) if half else fuzzer.spoilt(samples.make(kind, fuzzer.random))
         try:
@@ -213,6 +232,7 @@ def hammer(name, kind, callback, samples, fuzzer, count, raised, feed) -> dict:
             callback(message)
         except Exception as error:  # whatever it is, it would have ended the node
             raised.append(f"{name}: {type(error).__name__}: {error}")
+    raised += threads(node)
     return {"input": name, "n": count, "raised": len(raised) - before}
 
 
@@ -223,6 +243,7 @@ def main() -> int:
     parser.add_argument("--nodes", nargs="+", choices=NODES, default=list(NODES))
     args = parser.parse_args()
     profile, found, raised, broken, commands = load_profile("panda"), [], [], [], 0
+    answered, refused = 0, {}
     for name in args.nodes:
         make, parameters = NODES[name]
         words = [word for key, value in parameters.items() for word in ("-p", f"{key}:={literal(value)}")]
@@ -243,12 +264,15 @@ def main() -> int:
         found += [{"node": name, **result} for result in results]
         if limits:
             broken, commands = limits.broken, limits.seen
+        if isinstance(node, PolicyNode):
+            answered, refused = node.inferring.chunks, dict(node.inferring.refusals)
         node.close()
         node.destroy_node()
         rclpy.try_shutdown()
     for text in [*sorted(set(raised))[:20], *broken[:20]]:
         print(text[:300])
-    print(json.dumps({"inputs": found, "raised": len(raised), "commands": commands, "out of limits": len(broken)}))
+    print(json.dumps({"inputs": found, "raised": len(raised), "commands": commands, "out of limits": len(broken),
+                      "answered": answered, "refused": refused}))
     return 1 if raised or broken else 0
 
 

@@ -396,3 +396,11 @@ def test_diagnostics(bench):
         assert 0 <= p50 <= p95 <= p99
     assert figures["deadline [ms]"] == "400" and figures["deadline misses"] == "0"
     assert heard[-1].status[0].name == "policy_node" and heard[-1].status[0].hardware_id == "panda"
+
+
+def test_a_node_whose_thread_has_ended_does_not_claim_to_live(bench, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    robot = Robot(bench)
+    robot.node.inferring.next = None  # what comes next in the thread is an error that nobody foresaw
+    with pytest.raises(RuntimeError, match="the inference thread has ended"):
+        bench.until(lambda: False, "the end", robot.observe)

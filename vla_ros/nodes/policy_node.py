@@ -81,7 +81,7 @@ class PolicyNode(Managed):
         self.diagnostics.hardware = self.profile.name
         self._worker = Worker(self._infer_once)
         self.create_timer(CHECK, self._worker.wake, clock=STEADY)
-        self.create_timer(HEARTBEAT, self.publish_status, clock=STEADY)
+        self.create_timer(HEARTBEAT, self._heartbeat, clock=STEADY)
         self._asks = AskServer(self, self.inferring, lambda: self.standing)
         self.get_logger().info(f"policy '{self.policy.name}' for {self.profile.name}, cameras "
                                f"{', '.join(self.policy.cameras) or 'none'}")
@@ -203,6 +203,12 @@ class PolicyNode(Managed):
         work = self.inferring
         return self.state, work.status.state, work.instruction, 0 if work.instruction else work.observed
 
+    def _heartbeat(self) -> None:
+        """It says that observations are answered: a node whose thread has ended must not claim so, and ends."""
+        if self._worker.broken:
+            raise RuntimeError("the inference thread has ended")
+        self.publish_status()
+
     def publish_status(self) -> None:
         with self._publishing:
             work = self.inferring
@@ -234,6 +240,11 @@ class Worker:
         self._work, self._awake, self._ending = work, threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
+
+    @property
+    def broken(self) -> bool:
+        """Whether it has ended, and was not told to."""
+        return not self._thread.is_alive() and not self._ending
 
     def wake(self) -> None:
         self._awake.set()
