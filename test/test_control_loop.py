@@ -20,10 +20,11 @@ RATE = HUSKY.control_rate
 
 class Bench:
     """A base that drives, chunk after chunk, in a loop whose steady clock counts its periods. ros: of steady [s], when
-    the disturbance has begun. own: joint states are stamped by an undisturbed clock; else by that one."""
+    the disturbance has begun. own: joint states are stamped by an undisturbed clock; else by that one. blind: from then
+    on none come. slept: [s] steady that the process is stopped for then."""
 
-    def __init__(self, monkeypatch, ros, own=False, speed=1.0, begins=2.0, ends=6.0):
-        self.steady, self.sent = 0.0, []
+    def __init__(self, monkeypatch, ros, own=False, speed=1.0, begins=2.0, ends=6.0, blind=False, slept=0.0):
+        self.steady, self.sent, self.begins, self.blind, self.slept = 0.0, [], begins, blind, slept
         self.ros = lambda: round(S * (100 + speed * min(self.steady, begins) + (
             ros(self.steady - begins) if self.steady > begins else 0.0)))
         monkeypatch.setattr(control_loop, "time", SimpleNamespace(monotonic=lambda: self.steady))
@@ -38,7 +39,10 @@ class Bench:
 
     def wait(self, seconds: float) -> bool:
         """Between two periods joint states come, and every now and then a chunk."""
-        self.steady += seconds
+        asleep, self.slept = (self.slept, 0.0) if self.steady > self.begins else (0.0, self.slept)
+        self.steady += seconds + asleep
+        if self.blind and self.steady > self.begins:
+            return self.steady > self.ends
         self.work.joints(joint_state(HUSKY, self.stamp()))
         self.work.offer = Offer(chunk(HUSKY, SPEED, self.ros()), "go", len(self.sent))
         if len(self.sent) % 10 == 0:
@@ -69,3 +73,17 @@ def test_a_clock_that_stands_or_jumps_halts_and_the_base_brakes(monkeypatch, ros
     speeds = bench.speed(1.9)
     assert np.abs(np.diff(speeds)).max() <= HUSKY.limits.v_acceleration / RATE + 1e-9, "it brakes"
     assert speeds[-1] == 0.0 and not any(bench.speed(2.0 + control_loop.STANDING / RATE + 0.5))
+
+
+def test_old_joint_states_halt_and_the_base_brakes(monkeypatch):
+    bench = Bench(monkeypatch, lambda since: since, blind=True)
+    assert bench.work.state == "halted" and "joint states are 0.2" in bench.work.fault
+    speeds = bench.speed(1.9)
+    assert np.abs(np.diff(speeds)).max() <= HUSKY.limits.v_acceleration / RATE + 1e-9 and speeds[-1] == 0.0
+
+
+def test_a_process_that_stood_still_ends_its_velocity_at_once(monkeypatch):
+    """What it was about to command is of before."""
+    bench = Bench(monkeypatch, lambda since: since, slept=0.6)
+    assert bench.work.state == "halted" and "stood still for 0.6" in bench.work.fault
+    assert bench.speed(2.1) == [0.0]

@@ -40,8 +40,10 @@ def never(name: str, file: str, condition: str, tests: str) -> Mutant:
 
 ONE_WORD = "test/test_observing.py -k reason_is_one_word"
 GATE, GUARD, MOTION, CONTROL = (f"vla_ros/{name}.py" for name in ("observing", "guard", "motion", "control"))
+CONVERT, MALFORMED = "vla_ros/nodes/convert.py", "test/test_convert.py -k malformed_images"
 CHUNKS, COMMANDING = "vla_ros/chunking.py", "vla_ros/nodes/commanding.py"
 BARRED = "barred = self.stopped or self.held or self.missing or not self.instruction"
+HALT, LOOP = "test/test_commanding.py -k halt", "vla_ros/nodes/control_loop.py"
 WAY, FINITE = "test/test_motion.py -k limits_hold_whatever", "test/test_guard.py -k not_finite"
 
 MUTANTS = (
@@ -56,6 +58,13 @@ MUTANTS = (
           "test/test_inferring.py -k shows_nothing"),
     Mutant("black image, whatever the policy", "vla_ros/nodes/inferring.py", "check_shows(name, image)", "pass",
            "test/test_inferring.py -k shows_nothing"),
+    never("image encoding", CONVERT, "message.encoding not in ENCODINGS", MALFORMED),
+    never("image step", CONVERT, "message.step < width * channels", MALFORMED),
+    never("image length", CONVERT, "len(message.data) != message.step * height", MALFORMED),
+    Mutant("joints not finite", CONVERT, 'raise ObservationError("joints", f"joint {part} are not finite")', "pass",
+           "test/test_convert.py -k malformed_joint"),
+    never("repeated stamp", "vla_ros/nodes/pairing.py", "any(known.stamp == part.stamp for known in parts)",
+          "test/test_pairing.py"),
     never("frozen camera", GATE, "moved > REPEATED", "test/test_observing.py -k picture"),
     # chunks
     never("chunk not finite", CHUNKS, "not np.isfinite(values).all()", "test/test_chunking.py -k not_finite"),
@@ -80,6 +89,7 @@ MUTANTS = (
            "out[name]", "test/test_guard.py -k never_exceed"),
     Mutant("workspace", GUARD, "if outside <= max(ROUNDING, self._outside(before.values())):", "if True:",
            "test/test_guard.py -k workspace"),
+    Mutant("table", GUARD, "(SLACK, SLACK, CLEARANCE)", "(SLACK, SLACK, SLACK)", "test/test_guard.py -k workspace"),
     Mutant("workspace of a plan", GUARD, "return all(after <= max(ROUNDING, before) for before, after in",
            "return True or all(True for before, after in", "test/test_motion.py -k workspace"),
     Mutant("velocity", MOTION, "= velocity * period,", "= 1e3 * velocity * period,", WAY),
@@ -117,6 +127,20 @@ MUTANTS = (
            "test/test_signs.py"),
     Mutant("watchdog", "vla_ros/nodes/watchdog.py", "self.silence(now) <= self.limit", "self.silence(now) >= 0",
            "test/test_watchdog.py -k nobody_stands_behind"),
+    Mutant("no newer chunk", COMMANDING, "now - self._moved > self._timeout", "False", HALT),
+    Mutant("policy that answers nothing", COMMANDING, "elif now - self._troubled > TROUBLE", "elif False", HALT),
+    Mutant("a halt that lasts", COMMANDING, 'self.instruction, self.offer, self.halted, self._moved = "", None, True, '
+           "None", "self.offer, self.halted, self._moved = None, True, None", HALT),
+    Mutant("joint states that jump", COMMANDING, "abs(joints.stamp - last.stamp) > self._max_gap", "False", HALT),
+    Mutant("arm that is elsewhere", COMMANDING, "self.controller.resting or not self._follows(joints)",
+           "self.controller.resting", "test/test_commanding.py -k elsewhere"),
+    Mutant("clock that stands", LOOP, "elif stands > STANDING * self.period:", "elif False:",
+           "test/test_control_loop.py"),
+    Mutant("clock that jumps", LOOP, "if abs(ahead) > JUMP else", "if False else", "test/test_control_loop.py"),
+    Mutant("old joint states", LOOP, 'self.work.fail("joints", fault)', "pass", "test/test_control_loop.py"),
+    Mutant("process that stood still", LOOP, "return late > self.pause", "return False", "test/test_control_loop.py"),
+    Mutant("stop from before", "vla_ros/nodes/latching.py", "self._kept if self._said is None else", "",
+           "test/test_latching.py"),
 )
 
 
