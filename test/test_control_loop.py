@@ -12,6 +12,7 @@ from core_samples import HUSKY, chunk, joint_state
 from vla_ros.nodes import control_loop
 from vla_ros.nodes.commanding import Commanding, Offer
 from vla_ros.nodes.control_loop import ControlLoop
+from vla_ros.nodes.signs import PAUSE
 
 S = 1_000_000_000
 SPEED = np.tile([0.5, 0.0], (8, 1))
@@ -72,7 +73,7 @@ def test_a_clock_that_stands_or_jumps_halts_and_the_base_brakes(monkeypatch, ros
     assert fault in bench.work.fault
     speeds = bench.speed(1.9)
     assert np.abs(np.diff(speeds)).max() <= HUSKY.limits.v_acceleration / RATE + 1e-9, "it brakes"
-    assert speeds[-1] == 0.0 and not any(bench.speed(2.0 + control_loop.STANDING / RATE + 0.5))
+    assert speeds[-1] == 0.0 and not any(bench.speed(2.0 + PAUSE + 0.5))
 
 
 def test_old_joint_states_halt_and_the_base_brakes(monkeypatch):

@@ -9,8 +9,8 @@ ensemble: all of them, older ones a little more (temporal ensembling, Zhao et al
 blend:    the newest takes over from those before within BLEND_STEPS steps, or as many as those have left.
 
 Real-time chunking (Black et al. 2025, arXiv:2506.07339) has the policy itself go on from the steps that are already
-committed. Most policies here cannot: they read an observation alone and give all steps at once, or word by word. That of
-pi0, which integrates a flow, could; it is not done.
+committed. Most policies here cannot: they read an observation alone and give all steps at once, or word by word. pi0,
+which integrates a flow, could; it is not done.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 `make faults`, or `python test/faults/disturb.py --n 3 --only camera late`.
 
 Real nodes over DDS in real time, in the mock world; a relay stands between the world and the nodes that read it. After
-each disturbance the robot has to rest, or to go on by what is fresh, as the table below says; and never does a chunk
-answer an image that was over age when it came. One line a disturbance, and one line of JSON at the end; exit code 1
-after a miss.
+each disturbance the robot has to rest, or to go on by what is fresh, as the table below says. Where it has come to rest
+it stays there when the disturbance is over, until it is told again; but for a clock, which may have stood or jumped
+between two chunks, when nothing moved. And never does a chunk answer an image that was over age when it came. One line a
+disturbance, and one line of JSON at the end; exit code 1 after a miss.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from vla_ros.nodes.domains import free_domain
 from vla_ros.nodes.system import System
 from vla_ros.profile import load_profile
 
-AFTER = 3.0  # [s] that are looked at
+AFTER, HANG, AGAIN = 3.0, 10.0, 1.0  # [s] that are looked at, of a policy that hangs, and when it is over
 SLACK = 0.1  # [s] from the gate to the wire and to whoever looks, on a busy machine
 LATE = 1_000_000_000  # [ns]
 RUN_OUT = 1.0  # [s] a chunk's 0.8 s, 0.1 s of braking, and SLACK
@@ -192,10 +193,12 @@ def relayed(system: SystemDescription, cameras, streams: str) -> SystemDescripti
 
 @dataclass(frozen=True)
 class Seen:
-    """rest: [s] from the disturbance to the last motion; over_age: chunks about what was too old; outcome: of the goal
-    under way. Afterwards the robot was moved again."""
+    """rest: [s] from the disturbance to the last motion; resumed: [s] from its end to the last motion after that, of a
+    robot that was not told again; over_age: chunks about what was too old; outcome: of the goal under way. Afterwards
+    the robot was moved again."""
 
     rest: float
+    resumed: float
     over_age: int
     outcome: str
 
@@ -216,7 +219,8 @@ class Ages:
             self.ages.append((self.now - convert.nanoseconds(message.header.stamp)) / 1e9)
 
 
-def trial(bench: Bench, begin: Callable[[], None], end: Callable[[], None], clock_topic: str) -> Seen:
+def trial(bench: Bench, begin: Callable[[], None], end: Callable[[], None], clock_topic: str,
+          after: float = AFTER) -> Seen:
     system, limit = bench.system, bench.profile.max_observation_age + SLACK
     with system.client("observer") as client:
         motion, ages = Motion(client, bench.profile), Ages(client, clock_topic)
@@ -228,21 +232,25 @@ def trial(bench: Bench, begin: Callable[[], None], end: Callable[[], None], cloc
         del ages.ages[:]
         since = time.time()
         begin()
-        wait(AFTER)
-        rest, over = motion.until(since), sum(age > limit for age in ages.ages)
-        goal.end()
+        wait(after)
+        rest, ended = motion.until(since), time.time()
         end()
-        wait(0.5)
+        wait(AGAIN)
+        resumed, over = motion.until(ended), sum(age > limit for age in ages.ages)
+        goal.end()
         bench.moving(client, motion).end()
-        return Seen(rest, over, goal.outcome)
+        return Seen(rest, resumed, over, goal.outcome)
 
 
-def line(name: str, rests: float | None, made: list[Seen]) -> dict:
-    missed = sum((rests is not None and t.rest > rests) or t.over_age > 0 for t in made)
+def line(name: str, rests: float | None, stays: bool, made: list[Seen]) -> dict:
+    missed = sum((rests is not None and t.rest > rests) or (stays and t.resumed > 0) or t.over_age > 0 for t in made)
+    resumed = sum(t.resumed > 0 for t in made)
     found = {"disturbance": name, "n": len(made), "misses": missed, "worst": round(max(t.rest for t in made), 3),
-             "allowed": rests, "over_age": sum(t.over_age for t in made), "outcomes": sorted({t.outcome for t in made})}
+             "resumed": resumed, "allowed": rests, "over_age": sum(t.over_age for t in made),
+             "outcomes": sorted({t.outcome for t in made})}
     moved = f"{found['worst']:.2f} s to rest" + (f" of {rests:.1f}" if rests is not None else ", may go on")
-    print(f"{name:28} n {len(made):3}  misses {missed:3}  {moved}; {found['over_age']} chunks over age; "
+    print(f"{name:28} n {len(made):3}  misses {missed:3}  {moved}; {resumed} moved on by "
+          f"themselves; {found['over_age']} chunks over age; "
           f"{', '.join(found['outcomes'])}; moved again after each", flush=True)
     return found
 
@@ -262,7 +270,7 @@ def disturbed(what: Disturbance, folder: Path, count: int) -> dict:
             relay.disturb = None
         made = [trial(Bench(running, profile, i), begin, end, TRUE_CLOCK if what.streams == "clock" else "/clock")
                 for i in range(count)]
-    return line(what.name, what.rests, made)
+    return line(what.name, what.rests, what.rests is not None and what.streams != "clock", made)
 
 
 def hanging(folder: Path, count: int) -> dict:
@@ -280,12 +288,12 @@ def hanging(folder: Path, count: int) -> dict:
         with System(replace(plain, processes=nodes), domain=free_domain()) as running:
             running.wait_ready(READY)
             made = [trial(Bench(running, profile, i), lambda: os.kill(server.pid, signal.SIGSTOP),
-                          lambda: os.kill(server.pid, signal.SIGCONT), "/clock") for i in range(count)]
+                          lambda: os.kill(server.pid, signal.SIGCONT), "/clock", HANG) for i in range(count)]
     finally:
         if server is not None:
             server.kill()
             server.wait()
-    return line("policy elsewhere hangs", RUN_OUT, made)
+    return line("policy elsewhere hangs", RUN_OUT, True, made)
 
 
 def main() -> int:

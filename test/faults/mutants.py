@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant("joint states that jump", COMMANDING, "abs(joints.stamp - last.stamp) > self._max_gap", "False", HALT),
     Mutant("arm that is elsewhere", COMMANDING, "self.controller.resting or not self._follows(joints)",
            "self.controller.resting", "test/test_commanding.py -k elsewhere"),
-    Mutant("clock that stands", LOOP, "elif stands > STANDING * self.period:", "elif False:",
+    Mutant("clock that stands", LOOP, "elif stands > max(PAUSE, 3 * self.period):", "elif False:",
            "test/test_control_loop.py"),
     Mutant("clock that jumps", LOOP, "if abs(ahead) > JUMP else", "if False else", "test/test_control_loop.py"),
     Mutant("old joint states", LOOP, 'self.work.fail("joints", fault)', "pass", "test/test_control_loop.py"),

@@ -8,12 +8,11 @@ from collections.abc import Callable
 
 from vla_ros.nodes.commanding import Commanding, Offer
 from vla_ros.nodes.phase import Phase
-from vla_ros.nodes.signs import Signs, age_fault
+from vla_ros.nodes.signs import PAUSE, Signs, age_fault
 from vla_ros.nodes.statistics import Stages
 from vla_ros.types import Command
 
 BRAKING = 2.0  # [s] that a motion may take to come to rest, and some more
-STANDING = 20  # periods that ROS time may stand still in motion: a simulated clock comes in steps
 JUMP = 0.5  # [s] by which ROS time may be ahead of the steady clock, or behind, from one of its steps to the next
 
 
@@ -130,7 +129,7 @@ class ControlLoop:
         if now != ros or self._step is None:
             self._step = now, steady
             fault = f"the clock jumped by {ahead:+.2f} s" if abs(ahead) > JUMP else ""
-        elif stands > STANDING * self.period:
+        elif stands > max(PAUSE, 3 * self.period):
             fault = f"the clock has stood still for {stands:.2f} s"
         if fault and self.work.moved.step is not None:
             self.work.fail("clock", fault)
