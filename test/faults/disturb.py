@@ -4,8 +4,8 @@
 Real nodes over DDS in real time, in the mock world; a relay stands between the world and the nodes that read it. After
 each disturbance the robot has to rest, or to go on by what is fresh, as the table below says. Where it has come to rest
 it stays there when the disturbance is over, until it is told again; but for a clock, which may have stood or jumped
-between two chunks, when nothing moved. And never does a chunk answer an image that was over age when it came. One line a
-disturbance, and one line of JSON at the end; exit code 1 after a miss.
+between two chunks, when nothing moved. And never does a chunk answer an image that was over age when it came. One line
+a disturbance, and one line of JSON at the end; exit code 1 after a miss.
 """
 
 from __future__ import annotations

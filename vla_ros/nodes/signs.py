@@ -9,7 +9,7 @@ from vla_ros.types import JointState
 POLICY, TASK, ROBOT = "policy node", "task node", "robot's joint states"
 REST = 0.55  # [s] from a fault to rest, and a little less than is promised
 SHORTEST, LONGEST = 0.1, 0.4  # [s] of silence: the heartbeats come at 20 Hz
-PAUSE = 1.0  # [s] without joint states, or with a clock that stands: a simulator that is slow for a moment ends no motion
+PAUSE = 1.0  # [s] without joint states, or of a clock that stands: a simulator that is slow for a moment ends no motion
 
 
 def silence_limit(braking: float) -> float:
