@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from xml.etree import ElementTree
 
 import pytest
@@ -9,7 +11,7 @@ from core_samples import ROBOTS
 
 from vla_ros import cli
 from vla_ros.profile import LASTING
-from vla_ros.security import access, policy_xml
+from vla_ros.security import INSIDE, access, policy_xml
 
 
 def publishers(nodes, topic):
@@ -48,3 +50,29 @@ def test_the_file_says_what_the_table_says(profile, namespace):
 def test_the_command(capsys):
     assert cli.main(["security", "--robot", "husky"]) == 0
     assert "<topic>cmd_vel</topic>" in capsys.readouterr().out
+
+
+def test_a_keystore_wants_sros2_and_says_where_it_comes_from(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "sros2", None)
+    assert cli.main(["security", "--keystore", str(tmp_path / "keys")]) == 2
+    assert "it comes with a distribution of ROS 2" in capsys.readouterr().err and not (tmp_path / "keys").exists()
+
+
+def test_a_keystore_has_keys_and_signed_permissions_of_every_process(tmp_path, capsys):
+    pytest.importorskip("sros2", reason="sros2 comes with a distribution of ROS 2, not from PyPI", exc_type=Exception)
+    folder, names = tmp_path / "keys", {INSIDE.get(name, name) for name in access(ROBOTS["husky"])}
+    assert cli.main(["security", "--robot", "husky", "--keystore", str(folder)]) == 0
+    made = folder / "enclaves" / "vla_ros"
+    assert {enclave.name for enclave in made.iterdir()} == names
+    keys = {name: (made / name / "key.pem").read_bytes() for name in names}
+    assert len(set(keys.values())) == len(names)
+    for name in names:
+        signed = ["openssl", "smime", "-verify", "-in", made / name / "permissions.p7s", "-CAfile",
+                  folder / "public" / "permissions_ca.cert.pem", "-out", tmp_path / "permissions.xml"]
+        subprocess.run(signed, check=True, capture_output=True)
+        said = (tmp_path / "permissions.xml").read_text()
+        publishes = said.partition("<publish>")[2].partition("</publish>")[0]
+        assert ("rt/vla/action_chunk" in publishes) == (name == "policy_node"), name
+    assert cli.main(["security", "--robot", "husky", "--keystore", str(folder)]) == 0
+    assert keys == {name: (made / name / "key.pem").read_bytes() for name in names}, "keys that are there stay"
+    assert f"ROS_SECURITY_KEYSTORE={folder}" in capsys.readouterr().out

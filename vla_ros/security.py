@@ -69,6 +69,11 @@ def access(profile: RobotProfile, compressed: bool = False) -> dict[str, Access]
             ("vla/ask", "sim/reset"), call=("vla/execute",))}
 
 
+def enclaves_of(nodes: Mapping[str, Access]) -> list[str]:
+    """One a process."""
+    return sorted({f"{ENCLAVES}/{INSIDE.get(name, name)}" for name in nodes})
+
+
 def policy_xml(nodes: Mapping[str, Access], namespace: str = "") -> str:
     """The file that `ros2 security create_permission` reads; one enclave a process."""
     root = ElementTree.Element("policy", version="0.2.0")

@@ -5,6 +5,10 @@ The middleware that PyPI's ROS 2 brings was built without security (docs/securit
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from vla_ros.nodes.client import TOPICS, Client
@@ -66,3 +70,14 @@ def test_what_the_operators_client_opens_is_what_it_may(bench):
         for topic, (kind, quality) in TOPICS.items():  # those by which it sees that a system is ready
             client.subscribe(kind, topic, lambda message: None, quality)
         assert opened(client.node) == allowed(access(load_profile("panda"))["vla_send"], "vla_send")
+
+
+@pytest.mark.parametrize("strategy", ["Enforce", "Permissive"])
+@pytest.mark.parametrize("node", ["control_node", "policy_node"])
+def test_a_node_that_is_told_to_use_security_does_not_run_open(tmp_path, node, strategy):
+    """Here without plugins of security: it ends, so that nobody unauthorised has an effect on it."""
+    (tmp_path / "enclaves" / "vla_ros" / node).mkdir(parents=True)
+    told = {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": strategy, "ROS_SECURITY_KEYSTORE": str(tmp_path)}
+    command = [sys.executable, "-m", f"vla_ros.nodes.{node}", "--ros-args", "--enclave", f"/vla_ros/{node}"]
+    done = subprocess.run(command, env=os.environ | told, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and "security" in done.stderr.lower(), done.stderr
