@@ -82,6 +82,9 @@ def test_what_is_lacking_before_there_are_words():
     assert bench.work.lacking() == "stale: 'front' is 0.500 s old, at most 0.2 s"
     bench.observe(1600, wrist=1450)
     assert bench.work.lacking().startswith("skew: ")
+    for ms, image, reason in ((1650, PICTURE // 4, "blank: "), (1660, PICTURE[:90], "size: "), (1670, PICTURE, "")):
+        bench.observe(ms, image)
+        assert bench.work.lacking().startswith(reason) and bool(bench.work.lacking()) == bool(reason)
     bench.observe(1700)
     bench.work.reject(JOINTS, ObservationError("joints", "joint positions are not finite"))
     assert bench.work.lacking() == "joints: joint positions are not finite"

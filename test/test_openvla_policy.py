@@ -255,6 +255,18 @@ def test_the_doctor_knows_these_checkpoints(folder, tmp_path):
     assert wrong[-1].check == "weights" and "lacks model-00001" in wrong[-1].what
 
 
+@pytest.mark.parametrize("still, level", [((3, 5), "warning"), ((0, 1, 2), "error")])
+def test_the_doctor_sees_what_a_data_set_never_moved(folder, tmp_path, still, level):
+    action = samples.BRIDGE["action"]
+    high = [action["q01"][i] + 1e-9 if i in still else value for i, value in enumerate(action["q99"])]
+    mine = changed(shutil.copytree(folder, tmp_path / "still"),
+                   norm_stats={"mine": samples.BRIDGE | {"action": action | {"q99": high}}})
+    said = examine(SEVEN, f"{mine}?period=0.2", weights=False)
+    found, = [f for f in said if f.check == "statistics" and f.level != OK]
+    names = ", ".join(("dx", "dy", "dz", "droll", "dpitch", "dyaw")[i] for i in still)
+    assert found.level == level and f"q01 all but reaches q99 of {names}" in found.what
+
+
 def test_what_does_not_fit_the_robot_is_said_before_the_weights_are_read(folder, tmp_path):
     mine = shutil.copytree(folder, tmp_path / "mine")
     for file in mine.glob("*.safetensors"):

@@ -128,6 +128,7 @@ class Inferring:
                     return "nothing received from " + ", ".join(self._pairing.missing())
                 if not self.lockstep:
                     check_times(self.profile, self._slowest_first(Job(parts, "", 0)), self._now())
+                self._observe(Job(parts, "", 0))
             except ObservationError as error:
                 return f"{error.reason}: {error}"
         return ""
