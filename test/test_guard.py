@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_ros.errors import ActionError
-from vla_ros.guard import CLEARANCE, ROUNDING, SETTLED, SLACK, ArmGuard, BaseGuard, clamp, clamp_place
+from vla_ros.guard import CLEARANCE, ROUNDING, SETTLED, SLACK, ArmGuard, BaseGuard, clamp, clamp_place, further
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.types import JointCommand, Pose, TwistCommand
 
@@ -125,8 +125,17 @@ def test_the_room_around_the_workspace_is_least_above_the_table(axis, way, room)
     place = np.mean([box.min, box.max], axis=0)
     place[axis] = (box.min, box.max)[way > 0][axis] + way * (room + 0.01)
     guard.kinematics = SimpleNamespace(forward=lambda q: Pose(place, np.eye(3)))
-    assert guard._outside(START) == pytest.approx(0.01)
+    assert guard._outside(START)[axis] == pytest.approx(0.01) and np.count_nonzero(guard._outside(START)) == 1
     assert CLEARANCE <= box.min[2], "the hand of the shipped profile never goes below the table"
+
+
+def test_a_hand_that_comes_back_from_a_side_does_not_dip_into_the_table():
+    guard, box = arm(), PANDA.workspace
+    places = {0: [0.9, 0.0, 0.0], 1: [0.85, 0.0, -0.03], 2: [0.85, 0.0, 0.0]}
+    guard.kinematics = SimpleNamespace(forward=lambda q: Pose(np.array(places[round(float(q[0]))]), np.eye(3)))
+    beside, dipped, nearer = (guard._outside([q]) for q in places)
+    assert further(dipped, beside) and not further(nearer, beside) and np.linalg.norm(dipped) < np.linalg.norm(beside)
+    assert box.max[0] + SLACK < 0.85 and box.min[2] - CLEARANCE > -0.03
 
 
 def test_a_place_outside_the_workspace_is_brought_inside_and_told():

@@ -55,6 +55,11 @@ def clamp_place(place: np.ndarray, box: Workspace, said: list[str]) -> np.ndarra
                      for axis, value, low, high in zip(AXES, place, box.min, box.max, strict=True)])
 
 
+def further(outside: np.ndarray, before: np.ndarray) -> bool:
+    """Whether a place is further outside along any axis: one that comes back from a side must not dip into a table."""
+    return bool((outside > np.maximum(before, ROUNDING)).any())
+
+
 class ArmGuard:
     """Positions inside the URDF's limits less a margin, no faster than its velocity limits, hand in the workspace.
 
@@ -149,10 +154,10 @@ class ArmGuard:
         next_ = {name: clamp(out[name], value - reach[name], value + reach[name], f"{name} step", said)
                  for name, value in before.items()}
         outside = self._outside(next_.values())
-        if outside <= max(ROUNDING, self._outside(before.values())):
-            return next_
-        said.append(f"workspace and its margin left by {outside:.3f} m: holding")
-        return before
+        if further(outside, self._outside(before.values())):
+            said.append(f"workspace and its margin left by {outside.max():.3f} m: holding")
+            return before
+        return next_
 
     def _planned(self, out: dict[str, float], ahead: np.ndarray | None, said: list[str]) -> dict[str, float]:
         """The arm's part of `out`, as near as the limits of motion allow; braking, where no way leads on."""
@@ -169,12 +174,13 @@ class ArmGuard:
     def _stays_inside(self, plan: np.ndarray) -> bool:
         """Whether a plan (H, N) nowhere leads the hand out of the workspace, or further out than it was just before."""
         way = [self._outside(q) for q in (self.motion.position, *plan)]
-        return all(after <= max(ROUNDING, before) for before, after in zip(way, way[1:], strict=False))
+        return not any(further(after, before) for before, after in zip(way, way[1:], strict=False))
 
-    def _outside(self, q: Iterable[float]) -> float:
-        """[m] that the end effector is outside of the room that it has around the workspace; 0 inside."""
+    def _outside(self, q: Iterable[float]) -> np.ndarray:
+        """(3,) [m] that the end effector is outside of the room that it has around the workspace, along each axis; 0
+        inside."""
         place = self.kinematics.forward(np.array([*q])).position
-        return float(np.linalg.norm(place - np.clip(place, self.room.min, self.room.max)))
+        return np.abs(place - np.clip(place, self.room.min, self.room.max))
 
 
 class BaseGuard:
