@@ -95,7 +95,7 @@ def write(folder: Path, seed: int = 0, gain: float = ACTION_GAIN, vision: dict |
 def write_larger(folder: Path) -> Path:
     """A LLaVA of 1.1 million parameters, which learns the episodes of `vla train --lora --config overfit`."""
     attention = {"num_attention_heads": 4}
-    return write(folder, gain=10.0, action=DESCRIPTION["action"] | {"horizon": 8},
+    return write(folder, gain=10.0, action=DESCRIPTION["action"] | {"horizon": 4},
                  vision=attention | {"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 3,
                                      "image_size": 64, "patch_size": 8},
                  text=attention | {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4,
