@@ -401,6 +401,11 @@ def test_a_policy_node_that_stumbles_halts_nothing_nor_one_that_waits_before_a_m
         work.tick(0)
         work.policy_says(trouble, now)
     assert work.state == "executing"
+    work.instruct("come")
+    work.offer = Offer(chunk(PANDA, UP), "come", 8)
+    assert work.take() and work.tick(0) is not None
+    work.policy_says("stale", 9.0)
+    assert work.state == "executing", "trouble with other words is another's"
     idle = Commanding(PANDA, 500 * MS, timeout=100 * MS)
     idle.instruct("go")
     for now in (5.0, 6.0):

@@ -72,7 +72,7 @@ class Commanding:
         self._answered = False
         self._max_gap, self._execute, self._insist, self._rested = max_gap, execute, insist, 0
         self._timeout = timeout
-        self._moved: int | None = None  # [ns] the last step in force, while another is expected
+        self._last_step: int | None = None  # [ns] when a step was in force last, while another is due
         self._troubled: float | None = None  # [s] steady, since when the policy node answers nothing
 
     # What arrives
@@ -81,7 +81,7 @@ class Commanding:
         """New words end the motion of those before. While stopped, none are taken."""
         if words == self.instruction or self.stopped:
             return
-        self.instruction, self.fault, self.halted = words, "", False
+        self.instruction, self.fault, self.halted, self._troubled = words, "", False, None
         self.held = self._means_stop(words) if words else self.held
         self._end()
 
@@ -96,7 +96,7 @@ class Commanding:
         """Ends the motion: what follows is a hold."""
         self.controller.halt()
         self.stalling.forget()
-        self._moved = None
+        self._last_step = None
 
     def joints(self, joints: JointState) -> None:
         last = self.controller.current
@@ -158,7 +158,7 @@ class Commanding:
     def _begin_anew(self) -> None:
         self.controller.reset()
         self.stalling.forget()
-        self.accepted, self.moved, self._moved = None, Tick(None, None), None
+        self.accepted, self.moved, self._last_step = None, Tick(None, None), None
         self.fault = self.fault if self.halted else ""
 
     def refuse(self, error: ActionError) -> None:
@@ -184,7 +184,7 @@ class Commanding:
             return False
         self.accepted, self._answered = offer, False
         if offer.chunk.refusal:
-            self.fault, self._moved = "", None
+            self.fault, self._last_step = "", None
         return True
 
     def _early(self, chunk: ActionChunk) -> bool:
@@ -223,7 +223,7 @@ class Commanding:
     def _executed(self, now: int, moved: Tick) -> None:
         """A fault is over when a chunk that came after it moves the robot, not when it comes: it may fail too."""
         self.stalling.add(now, moved.command, self.controller.current)
-        self._moved = now
+        self._last_step = now
         if not self._answered:
             self._answered, self.fault, self.begun = True, "", self.accepted
             self.latency.add((now - moved.step.chunk.stamp) / 1e9)
@@ -241,21 +241,21 @@ class Commanding:
                       f"read the same one?")
 
     def _run_out(self, now: int) -> None:
-        if None not in (self._timeout, self._moved) and now - self._moved > self._timeout:
+        if None not in (self._timeout, self._last_step) and now - self._last_step > self._timeout:
             self.fail("chunks", self.fault or f"no newer chunk within {self._timeout / 1e9:g} s of the last one's end")
 
     def hold(self, fault: str) -> None:
         """Holds, because of a fault, until a chunk moves the robot."""
-        moved = self._moved
+        moved = self._last_step
         self.fault, self.moved = fault, Tick(self.moved.command, None)
         self._end()
-        self._moved = moved
+        self._last_step = moved
 
     def fail(self, kind: str, fault: str) -> None:
         """Halts."""
         self.hold(fault)
         self.halts[kind] += 1
-        self.instruction, self.offer, self.halted, self._moved = "", None, True, None
+        self.instruction, self.offer, self.halted, self._last_step = "", None, True, None
 
     def _for_interface(self, command: Command, before: Command | None) -> Command:
         """A velocity interface gets the difference of two targets over the control period [/s]."""
