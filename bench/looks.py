@@ -27,6 +27,7 @@ def knowing(policy, world, noise: float):
     import torch
 
     from vla_ros.observing import proprioception
+    from vla_ros.sim.world import SHAPES
     from vla_ros.types import ActionChunk, Observation
     rng = np.random.default_rng(0)
 
@@ -47,10 +48,11 @@ def knowing(policy, world, noise: float):
             if there[2] and not ((pixels[2] >= 0) & (pixels[2] < model.config.image_size)).all():
                 place[2] = model.config.grid**2  # the hand is out of view
             look = model.look.tokens(pixels, place).reshape(1, -1)
+            shapes = torch.tensor([[SHAPES.index(scene.objects[i].shape) if i >= 0 else len(SHAPES) for i in named]])
             body = self.proprio.normalise(proprioception(observation, self.profile.kind))
             with torch.inference_mode():
                 intent = model.intend(torch.tensor([self.words.encode(observation.instruction)]))
-                logits = model.act(intent, look, torch.tensor(body, dtype=torch.float32)[None])[0]
+                logits = model.act(intent, look, torch.tensor(body, dtype=torch.float32)[None], shapes)[0]
             bins = logits.argmax(-1).numpy().reshape(self.spec.horizon, self.spec.dim)
             return ActionChunk(self.actions.unnormalise(self.bins.decode(bins)), self.spec, observation.stamp)
 

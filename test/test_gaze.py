@@ -24,6 +24,16 @@ def after(*looks: tuple[int, int]) -> list[int]:
     return belief.argmax(1).tolist()
 
 
+def test_what_a_thing_is_told_for_long_is_not_forgotten_at_once():
+    gaze, cube = Gaze(GRID), torch.tensor([[4.0, 0.0, 0.0], [0.0, 4.0, 0.0]])
+    for _ in range(5):
+        assert gaze.recognise(cube).argmax(-1).tolist() == [0, 1]
+    assert gaze.recognise(cube.flip(0)).argmax(-1).tolist() == [0, 1], "a hand hides much"
+    for _ in range(9):
+        told = gaze.recognise(cube.flip(0))
+    assert told.argmax(-1).tolist() == [1, 0]
+
+
 def test_the_first_look_is_believed_as_it_is():
     first = seen(HOME, NOWHERE)
     assert torch.equal(Gaze(GRID).update(first), first)

@@ -239,6 +239,8 @@ def test_a_batch_holds_what_was_asked(frames, pair, monkeypatch):
         assert np.allclose(batch.point[i // 5, i % 5, 2], frames["hand"][row])
         assert tuple(batch.mark[i // 5, i % 5].tolist()) == a.marks
         assert batch.said[i // 5, i % 5].tolist() == [list(batches.parts_of(kind)) for kind in a.named]
+        shapes = batch.shapes[i // 5].tolist()
+        assert batch.shape[i // 5, i % 5].tolist() == [shapes[j] if j >= 0 else 6 for j in (a.target, a.reference)]
 
 
 def test_kinds_are_told_where_they_alone_name_a_thing(views, only):

@@ -65,7 +65,19 @@ def test_what_has_no_place_does_not_count_for_the_look(batch, sight):
     loss, figures = sight_loss(tiny(), sight, batch)
     assert torch.equal(loss, sight_loss(tiny(), replace(sight, look_logits=logits), batch)[0])
     assert set(figures) == {"look", "look_right", "look_right_by_mark", "mark_right", "offset_px", "verdict_right",
-                            "named_right"}
+                            "named_right", "shape_right"}
+
+
+def test_the_shape_loss_falls_where_each_patch_tells_its_thing(batch, sight):
+    model, seen = tiny(shapes=6), losses.inside(tiny(), batch.pixels) & (batch.shapes < 6)
+    loss, right = losses.shape_loss(model, sight.patches, batch)
+    wanted = torch.nn.functional.one_hot(batch.shapes.clamp(max=5), 6)[:, None] * 30.0
+    model.look.shapes = lambda patches, cells: wanted
+    best, all_right = losses.shape_loss(model, sight.patches, batch)
+    assert best < 1e-6 < loss and all_right == 1 > right
+    model.look.shapes = lambda patches, cells: torch.where(seen[:, None, :, None], wanted, -wanted)
+    assert losses.shape_loss(model, sight.patches, batch)[0] == best, "what has no name counts for nothing"
+    assert losses.shape_loss(tiny(), sight.patches, batch)[0] == 0
 
 
 def test_the_look_loss_falls_where_it_ends_at_the_right_place(batch, sight):

@@ -184,6 +184,19 @@ def test_look_tokens_are_half_pixels_and_places_that_are_no_patch_have_their_own
 
 
 @torch.no_grad()
+def test_a_shape_is_told_by_its_patch_and_tells_the_expert():
+    model, (pixels, text, _, _) = tiny(shapes=6), inputs()
+    patches = model.see(pixels, text)[0].patches
+    seen = model.look.shapes(patches, torch.tensor([[[3, 200]], [[7, 7]]]))
+    assert seen.shape == (2, 1, 2, 6) and alike(seen[0, 0, 1], model.look.shape(patches[0, 200]))
+    intent, look = torch.randn(3, model.config.intent_width), torch.full((3, 6), vocab.NOWHERE)
+    shapes = torch.tensor([[0, 6], [6, 0], [6, 6]])
+    made = model.act(intent[:1].expand(3, -1), look, torch.zeros(3, 4), shapes)
+    assert not alike(made[0], made[1]) and not alike(made[0], made[2]), "a target's is not a reference's"
+    assert alike(made[2], model.act(intent[:1], look[:1], torch.zeros(1, 4))[0]), "not known is none"
+
+
+@torch.no_grad()
 def test_a_look_ends_where_the_key_fits_the_query_best_and_points_into_that_patch():
     pixels, text, _, _ = inputs()
     sight, _ = PLAIN.see(pixels, text)
@@ -343,6 +356,25 @@ def test_an_answer_sees_where_the_question_made_the_model_look():
         assert changed[2].nonzero().flatten().tolist() == [look], "a hundredth of the image's side"
     assert not alike(model.glimpse(sight.patches, keys.roll(3, 1), looks, marks, points)[:, :, :4], glimpses[:, :, :4])
     model.glimpse.kind += 3.0
+    assert not alike(model.answer_logits(pixels, text, answer)[0], base)
+
+
+@torch.no_grad()
+def test_peaks_of_what_fits_are_counted_wherever_they_stand():
+    model = tiny(peaks=4)
+    grid, rng = model.config.grid, torch.Generator().manual_seed(0)
+    for wanted in range(5):
+        logits = -9 + torch.rand(1, 6, grid, grid, generator=rng)
+        for row in range(6):
+            for spot in torch.randperm((grid // 4) ** 2, generator=rng)[:wanted].tolist():
+                y, x = 4 * (spot // (grid // 4)), 4 * (spot % (grid // 4))
+                logits[0, row, y:y + 2, x:x + 2] = torch.tensor([[6.0, 5.5], [5.9, 4.0]])  # on a border of patches
+        count = model.glimpse.count(torch.cat([logits.flatten(-2), torch.zeros(1, 6, 2)], -1))
+        assert count.shape == (1, 6, 5) and torch.allclose(count.sum(-1), torch.ones(1, 6))
+        assert (count[..., wanted] > 0.99).all()
+    pixels, text, answer = questions()
+    base = model.answer_logits(pixels, text, answer)[0]
+    model.glimpse.number.bias += 3.0
     assert not alike(model.answer_logits(pixels, text, answer)[0], base)
 
 

@@ -92,6 +92,22 @@ def test_a_chunk_is_the_training_pass_decoded_token_by_token(policy):
     assert not chunk.refusal and chunk.stamp == SEEN.stamp
 
 
+@torch.no_grad()
+def test_what_it_sees_where_it_looks_tells_how_it_acts():
+    model = tiny(shapes=6)
+    policy, acted = NativePolicy(model, TOKENIZER, PANDA), []
+    act = model.act
+    model.act = lambda intent, look, proprio, shape: acted.append(shape.tolist()) or act(intent, look, proprio, shape)
+    model.look.shapes = lambda patches, place: 9.0 * torch.nn.functional.one_hot(place % 6, 6)
+    chunks = []
+    for places in ((37, 120), (37, NOWHERE)):
+        policy.reset()
+        with judging(policy, places=places):
+            chunks.append(policy.infer(SEEN))
+    assert acted == [[[1, 0]], [[1, 6]]]
+    assert (chunks[0].tokens != chunks[1].tokens).any()
+
+
 def test_it_says_in_words_where_it_looks(policy):
     with judging(policy, places=(37, 120)):
         chunk = policy.infer(SEEN)

@@ -94,6 +94,17 @@ def test_an_arm_follows_its_chunk_but_lags_and_stays_in_the_workspace():
     assert np.allclose(made.states.ee[:, 2], PANDA.workspace.min[2])
 
 
+def test_what_is_let_go_comes_to_lie_a_little_aside():
+    made, rng = arms("pick"), np.random.default_rng(0)
+    s = made.states
+    held = grasps(s.ee, s.gap, s.target, Solids.of(s.shape, s.size))
+    before = s.target.copy()
+    made.follow(np.tile([0.0, 0.0, 0.0, 1.0], (N, 8, 1)), np.full(N, 1), rng)
+    aside = np.linalg.norm((s.target - before)[:, :2], axis=1)
+    assert (aside[held] > 0).all() and np.median(aside[held]) < 0.006 and 0.01 < aside.max() < 0.06
+    assert aside[~held].max() < 0.001, "and nothing else"
+
+
 def test_a_base_that_its_expert_leads_comes_to_rest_before_its_object():
     made = Bases(HUSKY, N)
     made.renew(np.arange(N), wanted("reach", shape="ball"), np.random.default_rng(0))
@@ -127,6 +138,19 @@ def test_what_is_looked_at_is_where_the_camera_sees_it(labeller, pair, monkeypat
     assert np.allclose((drill.proprio.numpy() + 1) / 2 * (high - low) + low, made.bodies.proprio(), atol=1e-5)
 
 
+def test_shapes_are_those_of_what_is_told_but_for_mistakes(labeller, pair, monkeypatch):
+    monkeypatch.setattr(practice, "MISTAKEN", 0.0)
+    made = Practice(tiny(), labeller, *pair, texts=16, robots=64)
+    shape = made.batch(np.random.default_rng(0), 0).shape.numpy()
+    s, asked = made.bodies.states, [made.asked[i] for i in made.owner]
+    assert (shape[:, 0] == [s.shape[i] if a.target >= 0 else 6 for i, a in enumerate(asked)]).all()
+    assert (shape[:, 1] == [s.reference_shape[i] if a.reference >= 0 else 6 for i, a in enumerate(asked)]).all()
+    assert len(set(shape[:, 0])) > 2 and 6 in shape[:, 1]
+    monkeypatch.setattr(practice, "MISTAKEN", 0.5)
+    mistaken = (made._shapes(np.random.default_rng(1)) != shape).mean()
+    assert 0.25 < mistaken < 0.6
+
+
 def test_labels_are_the_experts_for_the_words_of_each_robot(labeller, pair):
     made = Practice(tiny(), labeller, *pair, texts=8, robots=64)
     drill = made.batch(np.random.default_rng(0), 0)
@@ -141,10 +165,11 @@ def test_labels_are_the_experts_for_the_words_of_each_robot(labeller, pair):
 
 def test_robots_do_what_the_model_says(labeller, pair, monkeypatch):
     monkeypatch.setattr(practice, "GUIDED", 0.0)
+    monkeypatch.setattr(practice, "OVER", 0.0)
     model = tiny()
     up = np.zeros((8, 4, vocab.ACTION_BINS), np.float32)
     up[:, :2, 128], up[:, 2, 255], up[:, 3, 0] = 9, 9, 9  # up, the fingers shut
-    model.act = lambda intent, look, proprio: torch.from_numpy(up.reshape(32, -1)).expand(len(look), -1, -1)
+    model.act = lambda intent, look, proprio, shape: torch.from_numpy(up.reshape(32, -1)).expand(len(look), -1, -1)
     made = Practice(model, labeller, *pair, texts=4, robots=32)
     made.batch(np.random.default_rng(0), 0)
     before = made.bodies.states.ee.copy()
@@ -152,6 +177,21 @@ def test_robots_do_what_the_model_says(labeller, pair, monkeypatch):
     rise = made.bodies.states.ee[:, 2] - before[:, 2]
     room = made.bodies.box[1][2] - before[:, 2]
     assert (rise > np.minimum(0.01, room - 1e-6)).all() and rise.max() < 0.15
+
+
+def test_who_is_done_begins_anew(labeller, pair, monkeypatch):
+    monkeypatch.setattr(practice, "OVER", 1.0)
+    made = Practice(tiny(), labeller, *pair, texts=16, robots=64)
+    made.batch(np.random.default_rng(0), 0)
+    s = made.bodies.states
+    assert made.still[s.family == FAMILIES.index("stop")].all()
+    assert not made.still[s.family == FAMILIES.index("push")].any()
+    made.still[:] = np.arange(64) % 2
+    before, told = s.size.copy(), made.told.take(np.arange(64))
+    made._leave_what_is_over(np.random.default_rng(1))
+    renewed = (np.arange(64) % 2 == 1) & (s.family != FAMILIES.index("stop"))
+    assert ((s.size != before) == renewed).all() and renewed.any()
+    assert (s.family == told.family).all() and (s.shape == told.shape).all(), "by the same words"
 
 
 def test_a_text_gets_new_scenes_in_turn_and_all_of_them_where_a_run_resumes(labeller, pair, monkeypatch):

@@ -223,6 +223,34 @@ def test_a_run_begins_with_the_weights_and_words_of_its_base(make_run, tmp_path,
         run._model()
 
 
+def test_a_base_can_be_given_what_it_had_not(make_run):
+    base = make_run()._model()
+    more = pipeline.grown(base, {"peaks": 4}, seed=5)
+    added = more.state_dict().keys() - base.state_dict().keys()
+    assert added == {"glimpse.least", "glimpse.number.weight", "glimpse.number.bias"}
+    assert all(torch.equal(value, more.state_dict()[name]) for name, value in base.state_dict().items())
+    assert pipeline.grown(base, {}, seed=5) is base
+    with pytest.raises(ConfigError, match="model: 4 shapes; there are 6, or 0 for none"):
+        Run(SETTINGS | {"model": {"shapes": 4}}, Path("nowhere"), Path("nowhere"), jobs=1)
+    for changes, said in (({"width": 24}, "do not fit that"), ({"expert_layers": 0}, "have no place in that")):
+        with pytest.raises(ConfigError, match=said):
+            pipeline.grown(base, changes, seed=5)
+
+
+def test_a_stage_can_train_some_modules_only(make_run, frames):
+    run = make_run()
+    model = run._model()
+    for names, settings in ((["glimpse"], SETTINGS["align"] | {"questions": 1.0}), (["expert"], SETTINGS["act"])):
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        run._train(model, "align" if names == ["glimpse"] else "act", settings | {"only": names}, [frames])
+        changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+        assert changed and all(name.startswith(f"{names[0]}.") for name in changed)
+    pipeline.only(model, [])
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    with pytest.raises(ConfigError, match="no module 'eyes'; it has vision, projector, look"):
+        pipeline.only(model, ["eyes"])
+
+
 TOGETHER = """
 import sys
 from pathlib import Path

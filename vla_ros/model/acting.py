@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vla_ros.model import vocabulary as vocab
 from vla_ros.model.configuration import VlaConfig
-from vla_ros.model.look import LOOKS
+from vla_ros.model.look import LOOKS, NAMED
 
 LOOK_TOKENS = 2 * len(LOOKS)
 BANDS = 6  # octaves of the Fourier features of proprioception and looks
@@ -42,14 +42,23 @@ class ActionExpert(nn.Module):
         known = (len(c.proprio_names or [""]) + LOOK_TOKENS) * (1 + 2 * BANDS) + LOOK_TOKENS
         width = c.expert_width
         self.known, self.intent = nn.Linear(known, width), nn.Linear(c.intent_width, width)
+        # Of target and reference; the last is none, or one that is not known.
+        self.shape = nn.Parameter(torch.zeros(len(NAMED), c.shapes + 1, width)) if c.shapes else None
         self.blocks = nn.ModuleList(Block(width, c.intent_width) for _ in range(c.expert_layers))
         self.queries = nn.Parameter(torch.randn(c.queries, c.width) * 0.02)
         self.out, self.lift = nn.Linear(width, c.queries * c.expert_token), nn.Linear(c.expert_token, c.width)
         self.norm = nn.RMSNorm(c.width)
 
-    def forward(self, intent: Tensor, look_ids: Tensor, proprio: Tensor) -> Tensor:
-        """intent (N, intent_width); look_ids (N, 6); proprio (N, D) normalised to [-1, 1] -> (N, Q, d)."""
+    def forward(self, intent: Tensor, look_ids: Tensor, proprio: Tensor, shape: Tensor | None = None) -> Tensor:
+        """intent (N, intent_width); look_ids (N, 6); proprio (N, D) normalised to [-1, 1]; shape (N, 2) of what is
+        looked at as target and reference, None: not known -> (N, Q, d).
+
+        Words alone do not always say how high a thing is: "the blue one".
+        """
         hidden = self.known(self.features(look_ids, proprio)) + self.intent(intent)
+        if self.shape is not None:
+            named = torch.arange(len(NAMED), device=intent.device)
+            hidden = hidden + self.shape[named, -1 if shape is None else shape].sum(-2)
         for block in self.blocks:
             hidden = block(hidden, intent)
         tokens = self.out(hidden).unflatten(-1, (len(self.queries), -1))

@@ -13,6 +13,8 @@ class VlaConfig(PreTrainedConfig):
     proprio_names: what the proprioception vector holds; proprio_low, proprio_high: its normalisation.
     camera:        name of the image that it reads.
     spatial:       whether it understands names by place ("the leftmost cube"), and looks before it answers.
+    peaks:         how many of the things that fit its words an answer can tell apart; 0: it cannot count.
+    shapes:        how many shapes it tells apart by sight, for how high a thing is; 0: only words say that.
     robot:         name of the robot profile that it was trained on.
     """
 
@@ -26,7 +28,7 @@ class VlaConfig(PreTrainedConfig):
                  action_high: list[float] | None = None, proprio_names: list[str] | None = None,
                  proprio_low: list[float] | None = None, proprio_high: list[float] | None = None,
                  camera: str = "front", robot: str = "",
-                 spatial: bool = True, **kwargs):
+                 spatial: bool = True, peaks: int = 0, shapes: int = 0, **kwargs):
         self.vocab_size, self.image_size, self.patch_size = vocab_size, image_size, patch_size
         self.vision_width, self.vision_layers, self.vision_heads = vision_width, vision_layers, vision_heads
         self.width, self.layers, self.heads, self.mlp = width, layers, heads, mlp
@@ -35,6 +37,7 @@ class VlaConfig(PreTrainedConfig):
         self.action_spec, self.action_low, self.action_high = action_spec, action_low, action_high
         self.proprio_names, self.proprio_low, self.proprio_high = proprio_names, proprio_low, proprio_high
         self.camera, self.robot, self.spatial = camera, robot, spatial
+        self.peaks, self.shapes = peaks, shapes
         super().__init__(**kwargs)
 
     @property

@@ -39,6 +39,7 @@ class Look(nn.Module):
         self.hand_query = nn.Parameter(torch.randn(c.look_width))
         self.other_keys = nn.Parameter(torch.randn(OTHER, c.look_width))
         self.scale = nn.Parameter(torch.tensor(2.5))
+        self.shape = nn.Linear(c.vision_width, c.shapes) if c.shapes else None
         self.offset = nn.Sequential(nn.Linear(c.vision_width + c.look_width, 64), nn.GELU(), nn.Linear(64, 2))
         if not c.spatial:
             self.text_query = nn.Linear(c.width, c.sought * c.look_width)
@@ -97,6 +98,11 @@ class Look(nn.Module):
         offset = self.offset(torch.cat([chosen, query.to(chosen.dtype)], -1)).float()
         centre = torch.stack([patch % self.grid, patch // self.grid], -1) + 0.5
         return (centre + offset) * self.patch_size
+
+    def shapes(self, patches: Tensor, patch: Tensor) -> Tensor:
+        """Logits (B, K, n, shapes) of what stands at the patches (B, K, n)."""
+        index = patch.flatten(1)[..., None].expand(-1, -1, patches.shape[-1])
+        return self.shape(patches.gather(1, index)).float().unflatten(1, patch.shape[1:])
 
     def tokens(self, pixels: Tensor, place: Tensor) -> Tensor:
         """Pixels (..., 2) and places (...) -> token ids (..., 2) of x and y; a place that is no patch has its own."""

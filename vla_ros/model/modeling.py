@@ -135,9 +135,9 @@ class VlaModel(PreTrainedModel):
         named = F.normalize(words[..., :len(NAMED), :], dim=-1) * self.config.look_width**0.5
         return torch.cat([done, named.flatten(-2)], -1)
 
-    def act(self, intent: Tensor, look_ids: Tensor, proprio: Tensor) -> Tensor:
-        """intent (N, intent_width), look_ids (N, 6), proprio (N, D) -> logits (N, Q, bins)."""
-        hidden = self.expert(intent, look_ids, proprio)
+    def act(self, intent: Tensor, look_ids: Tensor, proprio: Tensor, shape: Tensor | None = None) -> Tensor:
+        """intent (N, intent_width), look_ids (N, 6), proprio (N, D), shape (N, 2) -> logits (N, Q, bins)."""
+        hidden = self.expert(intent, look_ids, proprio, shape)
         return self.score(hidden, vocab.ACTIONS, vocab.ACTIONS + vocab.ACTION_BINS)
 
     def name(self, text_ids: Tensor) -> Tensor:
@@ -158,15 +158,17 @@ class VlaModel(PreTrainedModel):
         memory.batch_repeat_interleave(text_ids.shape[1])
         return self.read(text_ids, memory, patches), memory
 
-    def forward(self, pixels: Tensor, text_ids: Tensor, proprio: Tensor, look_ids: Tensor) -> tuple[Sight, Tensor]:
-        """K instructions on each image, with proprio (B, D) and look_ids (B, K, 6) token ids to act on.
+    def forward(self, pixels: Tensor, text_ids: Tensor, proprio: Tensor, look_ids: Tensor,
+                shape: Tensor | None = None) -> tuple[Sight, Tensor]:
+        """K instructions on each image, with proprio (B, D), look_ids (B, K, 6) and shape (B, K, 2) to act on.
 
         Returns what was seen, and action logits (B, K, Q, bins).
         """
         b, k, _ = text_ids.shape
         sight, _ = self.see(pixels, text_ids)
         body = proprio[:, None].expand(-1, k, -1).flatten(0, 1)
-        logits = self.act(sight.intent.flatten(0, 1), look_ids.flatten(0, 1), body)
+        shape = None if shape is None else shape.flatten(0, 1)
+        logits = self.act(sight.intent.flatten(0, 1), look_ids.flatten(0, 1), body, shape)
         return sight, logits.unflatten(0, (b, k))
 
     def answer_logits(self, pixels: Tensor, text_ids: Tensor, answer_ids: Tensor) -> tuple[Tensor, Sight]:
@@ -174,8 +176,8 @@ class VlaModel(PreTrainedModel):
         where the questions made the model look."""
         b, k, _ = text_ids.shape
         sight, memory = self.see(pixels, text_ids)
-        self._glimpse(sight, text_ids, memory)
-        hidden = self._reply(answer_ids.flatten(0, 1), (text_ids != vocab.PAD).flatten(0, 1), memory, 0)
+        counted = self._glimpse(sight, text_ids, memory)
+        hidden = self._reply(answer_ids.flatten(0, 1), (text_ids != vocab.PAD).flatten(0, 1), memory, 0, counted)
         return self.score(hidden, 0, self.config.vocab_size).unflatten(0, (b, k)), sight
 
     @torch.no_grad()
@@ -185,10 +187,11 @@ class VlaModel(PreTrainedModel):
         The keys and values of what was read and said are kept: each word costs one token.
         """
         sight, memory = self.see(pixels, text_ids[None])
-        self._glimpse(sight, text_ids[None], memory)
+        counted = self._glimpse(sight, text_ids[None], memory)
         token, said, probability = vocab.ANSWER, [], 1.0
         for place in range(self.config.answer_length):
-            hidden = self._reply(torch.tensor([[token]], device=text_ids.device), text_ids != vocab.PAD, memory, place)
+            last = torch.tensor([[token]], device=text_ids.device)
+            hidden = self._reply(last, text_ids != vocab.PAD, memory, place, counted)
             odds = self.score(hidden[0, -1], 0, self.config.vocab_size).float().softmax(-1)
             token = int(odds.argmax())
             probability *= float(odds[token])
@@ -197,10 +200,11 @@ class VlaModel(PreTrainedModel):
             said.append(token)
         return said, probability
 
-    def _glimpse(self, sight: Sight, text_ids: Tensor, memory: DynamicCache) -> None:
-        """Puts what is to be seen where the model looks in the memory, after questions (B, K, L) and seek."""
+    def _glimpse(self, sight: Sight, text_ids: Tensor, memory: DynamicCache) -> Tensor:
+        """Puts what is to be seen where the model looks in the memory, after questions (B, K, L) and seek; and returns
+        how many such things there are (B * K, 1, d), for the answer to begin with."""
         if self.glimpse is None:
-            return
+            return torch.zeros((), device=text_ids.device)
         place = sight.look_logits[:, :, :, :self.config.grid**2].argmax(-1)
         points = self.look.point(sight.patches, sight.query, place)[:, :, :len(NAMED)].detach() / self.config.image_size
         keys = F.normalize(self.look.patch_key(sight.patches), dim=-1)
@@ -208,15 +212,18 @@ class VlaModel(PreTrainedModel):
         mask = self._after(len(tokens), self.glimpses, (text_ids != vocab.PAD).flatten(0, 1), memory)
         first = self.config.image_tokens + self.config.text_length + self.seek
         self._run(tokens, mask, memory, torch.arange(first, first + self.glimpses, device=tokens.device))
+        return self.glimpse.counted(sight.look_logits).flatten(0, 1)[:, None]
 
-    def _reply(self, answer_ids: Tensor, text_mask: Tensor, memory: DynamicCache, place: int) -> Tensor:
-        """answer_ids (N, A) after `place` words of the answer -> hidden (N, A, d)."""
+    def _reply(self, answer_ids: Tensor, text_mask: Tensor, memory: DynamicCache, place: int,
+               counted: Tensor) -> Tensor:
+        """answer_ids (N, A) after `place` words of the answer -> hidden (N, A, d); counted: see _glimpse."""
         n, count = answer_ids.shape
         seen = self._after(n, count, text_mask, memory)
         seen[:, :, -count:] = seen[:, :, -count:].tril()
-        positions = torch.arange(place, place + count, device=answer_ids.device) + self.config.image_tokens
-        positions = positions + self.config.text_length + self.seek + self.glimpses
-        return self._run(self.language.embed_tokens(answer_ids), seen, memory, positions)
+        places = torch.arange(place, place + count, device=answer_ids.device)
+        tokens = self.language.embed_tokens(answer_ids) + (places == 0)[:, None] * counted
+        first = self.config.image_tokens + self.config.text_length + self.seek + self.glimpses
+        return self._run(tokens, seen, memory, first + places)
 
     def _after(self, n: int, count: int, text_mask: Tensor, memory: DynamicCache) -> Tensor:
         """bool (N, count, before + count): what tokens after a text see, that is everything but its padding."""

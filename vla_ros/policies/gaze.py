@@ -15,6 +15,7 @@ from torch import Tensor
 DRIFT = (2.0, 0.4)
 JUMP = (1e-3, 1e-8)
 DOUBT = 0.05  # probability that what is seen now says nothing: spread over all places
+FADE = 0.9  # of what was seen of a shape, at each decision
 REACH = 5  # patches that a thing moves at most
 APART = 2  # patches between target and reference at the beginning
 HIDDEN = (3.0, 2.0)  # [patches] to the sides and downwards of the hand: there it, or what it holds, hides things
@@ -24,7 +25,7 @@ class Gaze:
     """Where the things of one instruction are believed to be."""
 
     def __init__(self, grid: int):
-        self.grid, self.belief, self._reference = grid, None, None
+        self.grid, self.belief, self._reference, self._shapes = grid, None, None, None
         steps = torch.arange(-REACH, REACH + 1).float()
         square = steps[:, None] ** 2 + steps**2
         kernels = torch.stack([torch.exp(-square / (2 * drift**2)) for drift in DRIFT])
@@ -42,6 +43,12 @@ class Gaze:
         belief = before * (seen + DOUBT)
         self.belief = belief / belief.sum(1, keepdim=True)
         return self.belief
+
+    def recognise(self, seen: Tensor) -> Tensor:
+        """Logits (2, shapes) of this image alone -> those of all, the last ones counting most: a hand hides much."""
+        now = seen.log_softmax(-1)
+        self._shapes = now if self._shapes is None else FADE * self._shapes + now
+        return self._shapes
 
     def remember(self, reference: Tensor, hand: Tensor) -> Tensor:
         """Points (2,) [patches] of this image alone -> the reference's: what the hand hides is where it was last seen,

@@ -89,8 +89,8 @@ class NativePolicy:
                 made[i] = self._refuse(observations[i], reason, confidence, timings) if reason else None
             acting = [row for row, i in enumerate(rows) if made[i] is None]
             if acting:
-                tokens = torch.cat([looked[row][2] for row in acting])
-                logits = self.model.act(sight.intent[acting, 0], tokens, bodies[acting])
+                tokens, shapes = (torch.cat([looked[row][2][part] for row in acting]) for part in (0, 1))
+                logits = self.model.act(sight.intent[acting, 0], tokens, bodies[acting], shapes)
         lap("act")
         for at, row in enumerate(acting):
             _, confidence, _, looks = looked[row]
@@ -115,13 +115,15 @@ class NativePolicy:
             return error
         return torch.tensor(ids), pixels, torch.tensor(body, dtype=torch.float32)
 
-    def _look(self, sight: Sight, instruction: str) -> tuple[str, float, torch.Tensor, list[Look | None]]:
-        """Why not, or the empty string; how sure it is; look tokens (1, 6); and where what is named is."""
+    def _look(self, sight: Sight, instruction: str) -> tuple[str, float, tuple[torch.Tensor, ...], list[Look | None]]:
+        """Why not, or the empty string; how sure it is; look tokens (1, 6) and shapes (1, 2); and where what is named
+        is."""
         if self._agreed != instruction:
             self.reset()
         place, point, looks = self._looks(sight, bool(self._agreed))
         reason, confidence = self._judge(sight, place, looks, instruction)
-        return reason, confidence, self.model.look.tokens(point, place).reshape(1, -1), looks
+        seen = self.model.look.tokens(point, place).reshape(1, -1), self._shapes(sight, place)[None]
+        return reason, confidence, seen, looks
 
     def ask(self, image: np.ndarray, question: str) -> Answer:
         """Answers a question about a camera image, uint8 (H, W, 3) RGB. Raises ObservationError for another size."""
@@ -158,6 +160,15 @@ class NativePolicy:
         looks = [Look(name, float(point[i, 0]), float(point[i, 1]), self._certainty(odds[i], int(place[i])))
                  if place[i] < grid**2 else None for i, name in enumerate(NAMED)]
         return place, point, looks
+
+    def _shapes(self, sight: Sight, place: torch.Tensor) -> torch.Tensor:
+        """(2,) what target and reference at places (3,) are, by all that was seen of them; the last: none, or unknown.
+        """
+        c, named = self.model.config, place[:len(NAMED)]
+        if not c.shapes:
+            return torch.zeros_like(named)
+        seen = self.model.look.shapes(sight.patches, named.clamp(max=c.grid**2 - 1)[None, None])[0, 0]
+        return torch.where(named < c.grid**2, self._gaze.recognise(seen).argmax(-1), c.shapes)
 
     def _certainty(self, odds: torch.Tensor, place: int) -> float:
         """Probability of a patch and of those around it: a thing on the border of two is not less certain."""

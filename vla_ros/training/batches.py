@@ -58,8 +58,8 @@ class Batch(Tensors):
     where (B, K, 3) of PATCH..UNKNOWN, for target, reference and hand; point (B, K, 3, 2) [px] of them; actions
     (B, K, Q) bins, of no meaning where the verdict is not 'act'. mark (B, K, 2): the objects that are landmarks of
     target and reference, NONE without. said (B, K, 2, 2): shape and colour of them, where their kinds alone name them,
-    -1 without. pixels (B, M, 2) of all objects; names (N, L) ids of the NAMES, and kind (B, M, 3), which of each sort
-    is the object's, -1 for none."""
+    -1 without. shape (B, K, 2): what they are, by SHAPES, len(SHAPES) without. pixels (B, M, 2) and shapes (B, M) of
+    all objects; names (N, L) ids of the NAMES, and kind (B, M, 3), which of each sort is the object's, -1 for none."""
 
     image: Tensor
     text: Tensor
@@ -69,8 +69,10 @@ class Batch(Tensors):
     point: Tensor
     mark: Tensor
     said: Tensor
+    shape: Tensor
     actions: Tensor
     pixels: Tensor
+    shapes: Tensor
     kind: Tensor
     names: Tensor
 
@@ -93,12 +95,13 @@ class Questions(Tensors):
 @dataclass(frozen=True)
 class Drill(Tensors):
     """States without images, see practice.py. text (T, L) ids; owner (N,): which text; proprio (N, D) normalised;
-    look (N, 6) token ids; actions (N, Q) bins."""
+    look (N, 6) token ids; shape (N, 2) of target and reference, as in Batch; actions (N, Q) bins."""
 
     text: Tensor
     owner: Tensor
     proprio: Tensor
     look: Tensor
+    shape: Tensor
     actions: Tensor
 
 
@@ -127,12 +130,15 @@ class Labeller:
         point = points(f, [[(a.target, a.reference) for a in row] for row in asked])
         mark = np.array([[a.marks for a in row] for row in asked])
         said = np.array([[[parts_of(kind) for kind in a.named] for a in row] for row in asked])
+        shapes = np.where((f["shape"] >= 0) & (f["shape"] < len(SHAPES)), f["shape"], len(SHAPES)).astype(np.int64)
+        shape = shape_of(shapes, [[(a.target, a.reference) for a in row] for row in asked])
         text = [[a.text for a in row] for row in asked]
         verdict = [[vocab.VERDICTS.index(a.verdict) for a in row] for row in asked]
         names = self._encode([[f"the {name}" for name in names_of_all(rng)]])[0]
         return Batch(*map(torch.from_numpy, (
             f["image"], self._encode(text), proprio.normalise(f["proprio"]).astype(np.float32), np.array(verdict),
-            np.array(where), point, mark, said, labels, f["pixels"], KIND_OF[f["shape"], f["colour"]], names)))
+            np.array(where), point, mark, said, shape, labels, f["pixels"], shapes, KIND_OF[f["shape"], f["colour"]],
+            names)))
 
     def questions(self, rng: np.random.Generator, images: int, questions: int) -> tuple[Questions, list[list[str]]]:
         """Questions about random frames, and their kinds; about none with a thing that has no whole name."""
@@ -240,6 +246,13 @@ def points(f: dict[str, np.ndarray], named: list[list[tuple[int, int]]]) -> np.n
     chosen = np.maximum(np.array(named), 0)
     objects = f["pixels"][np.arange(len(chosen))[:, None, None], chosen]
     return np.concatenate([objects, np.broadcast_to(f["hand"][:, None, None], (*chosen.shape[:2], 1, 2))], 2)
+
+
+def shape_of(shapes: np.ndarray, named: list[list[tuple[int, int]]]) -> np.ndarray:
+    """(B, K, 2) of shapes (B, M), by their objects; len(SHAPES) for NONE."""
+    chosen = np.array(named)
+    found = shapes[np.arange(len(chosen))[:, None, None], np.maximum(chosen, 0)]
+    return np.where(chosen == NONE, len(SHAPES), found)
 
 
 def sought(question: Question) -> int:

@@ -19,6 +19,7 @@ from vla_ros.sim.tasks import drive, layout
 from vla_ros.sim.world import CONTAINERS, SHAPES, half_height
 
 KNOCK = 0.001  # [m] by which every step of an arm misses
+SLIP, MISHAP = (0.002, 0.012), 0.2  # [m] by which what is let go comes to lie aside, usually and in a share of cases
 LAG = (0.85, 1.0)  # share of a commanded step that an arm does
 HELD, NEAR = 0.2, 0.3  # shares of the arms that begin with the object in hand, and close to it
 CONTAINER_INDICES = [SHAPES.index(c) for c in CONTAINERS]
@@ -37,6 +38,15 @@ class Wanted:
 
     def take(self, rows: np.ndarray) -> Wanted:
         return Wanted(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def put(self, rows: np.ndarray, others: Wanted) -> None:
+        for f in fields(self):
+            getattr(self, f.name)[rows] = getattr(others, f.name)
+
+    @classmethod
+    def nothing(cls, count: int) -> Wanted:
+        zeros = np.zeros(count, int)
+        return cls(zeros, np.zeros((count, 2)), zeros.copy(), zeros.copy(), zeros.copy())
 
 
 class Arms:
@@ -109,11 +119,27 @@ class Arms:
             self._move(arm_action(self.states), steps > i)
 
     def follow(self, chunks: np.ndarray, steps: np.ndarray, rng: np.random.Generator) -> None:
-        """Each arm does the first steps (N,) of its chunk (N, T, 4), with what it lags and misses."""
+        """Each arm does the first steps (N,) of its chunk (N, T, 4), with what it lags and misses; and what it lets go
+        does not come to rest exactly where it was let go."""
         for i in range(int(steps.max())):
             action = np.concatenate([chunks[:, i, :3] * self.lag + rng.normal(0, KNOCK, (self.count, 3)),
                                      np.clip(chunks[:, i, 3:], 0, 1)], axis=1)
+            held, high = self._held(), self.states.target.copy()
             self._move(action, steps > i)
+            self._slip(held & ~self._held(), high, rng)
+
+    def _slip(self, let_go: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> None:
+        """high (N, 3): from where it was let go."""
+        s, solids = self.states, Solids.of(self.states.shape, self.states.size)
+        carrier = Solids.of(s.reference_shape, s.reference_size)
+        aside = np.where(rng.random((self.count, 1)) < MISHAP, SLIP[1], SLIP[0])
+        high[:, :2] = s.target[:, :2] + aside * rng.normal(0, 1, (self.count, 2))
+        rest = np.column_stack([high[:, :2], solids.rest_height(high, s.reference, carrier)])
+        s.target[let_go] = rest[let_go]
+
+    def _held(self) -> np.ndarray:
+        s = self.states
+        return motion.grasps(s.ee, s.gap, s.target, Solids.of(s.shape, s.size))
 
     def _move(self, action: np.ndarray, rows: np.ndarray) -> None:
         s, action = self.states, action.copy()

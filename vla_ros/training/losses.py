@@ -53,7 +53,7 @@ class Objective(nn.Module):
         return sum(losses), {name: value.detach() for part in figures for name, value in part.items()}
 
     def _drill(self, drill: Drill) -> tuple[Tensor, Figures]:
-        logits = self.model.act(self.model.intend(drill.text)[drill.owner], drill.look, drill.proprio)
+        logits = self.model.act(self.model.intend(drill.text)[drill.owner], drill.look, drill.proprio, drill.shape)
         loss, figures = action_loss(logits, drill.actions, torch.ones_like(drill.owner, dtype=torch.bool))
         return loss, {f"drill_{name}": value for name, value in figures.items()}
 
@@ -67,7 +67,7 @@ class Objective(nn.Module):
             return sight_loss(self.model, self.model.see(pixels, batch.text)[0], batch)
         noise = LOOK_JITTER * torch.randn(batch.point.shape, generator=generator).to(batch.point)
         look = self.model.look.tokens(batch.point + noise, places(self.model, batch)).flatten(2)
-        sight, actions = self.model(pixels, batch.text, batch.proprio, look)
+        sight, actions = self.model(pixels, batch.text, batch.proprio, look, batch.shape)
         seen, said = sight_loss(self.model, sight, batch)
         acted, also = action_loss(actions, batch.actions, batch.verdict == vocab.VERDICTS.index("act"))
         return seen + acted, said | also
@@ -106,8 +106,9 @@ def sight_loss(model: VlaModel, sight: Sight, batch: Batch) -> tuple[Tensor, Fig
     verdict = F.cross_entropy(sight.verdict.float().flatten(0, 1), batch.verdict.flatten())
     judged = (sight.verdict.argmax(-1) == batch.verdict).float().mean()
     kind, kinds = kind_loss(model, sight.patches, batch)
-    figures |= {"verdict_right": judged, "named_right": kinds}
-    return look + VERDICT_WEIGHT * verdict + KIND_WEIGHT * kind, figures
+    shape, shapes = shape_loss(model, sight.patches, batch)
+    figures |= {"verdict_right": judged, "named_right": kinds, "shape_right": shapes}
+    return look + VERDICT_WEIGHT * verdict + KIND_WEIGHT * kind + shape, figures
 
 
 def look_loss(model: VlaModel, sight: Sight, batch: Batch | Questions) -> tuple[Tensor, Figures]:
@@ -203,6 +204,17 @@ def kind_loss(model: VlaModel, patches: Tensor, batch: Batch) -> tuple[Tensor, T
         losses.append(loss / count)
         rights.append(((among.argmax(-1) == wanted) & (wanted >= 0)).sum() / count)
     return sum(losses), rights[0]
+
+
+def shape_loss(model: VlaModel, patches: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """What shape an object has, for its patch alone; and the share that is right."""
+    if not model.config.shapes:
+        return torch.zeros(()), torch.tensor(float("nan"))
+    wanted = torch.where(inside(model, batch.pixels), batch.shapes, model.config.shapes)
+    logits = model.look.shapes(patches, cells(model, batch.pixels)[:, None])[:, 0]
+    counts = wanted < model.config.shapes
+    loss = F.cross_entropy(logits[counts], wanted[counts], reduction="sum") / counts.sum().clamp(min=1)
+    return loss, (logits.argmax(-1) == wanted)[counts].float().mean()
 
 
 def action_loss(logits: Tensor, bins: Tensor, counts: Tensor) -> tuple[Tensor, Figures]:

@@ -42,7 +42,7 @@ def motor(model: VlaModel, labeller: Labeller, seed: int = 0) -> dict:
                         QuantileNormaliser(c.action_low, c.action_high), **PRACTICE)
     for step in range(DECISIONS):
         drill = practice.batch(np.random.default_rng([seed, 4, step]), step).to(model.device)
-        logits = model.act(model.intend(drill.text)[drill.owner], drill.look, drill.proprio)
+        logits = model.act(model.intend(drill.text)[drill.owner], drill.look, drill.proprio, drill.shape)
         off = (logits.argmax(-1) - drill.actions).abs().float().mean(-1).cpu()
         for slot, asked in enumerate(practice.asked):
             away[asked.family] += off[practice.owner == slot].tolist()

@@ -26,6 +26,7 @@ from vla_ros.paths import data_folder
 from vla_ros.profile import RobotProfile, load_profile, require
 from vla_ros.sim import questions
 from vla_ros.sim.tasks import TASKS
+from vla_ros.sim.world import SHAPES
 from vla_ros.training import recording
 from vla_ros.training.batches import Batch, Labeller, Questions
 from vla_ros.training.corrections import collect_corrections
@@ -76,14 +77,42 @@ def blend(model: VlaModel, before: dict[str, torch.Tensor], kept: float) -> None
             now[key].copy_(kept * value + (1 - kept) * now[key])
 
 
+def grown(base: VlaModel, changes: dict, seed: int) -> VlaModel:
+    """The base with some of its configuration changed; what it had no weights for begins with random ones."""
+    if not changes:
+        return base
+    try:
+        torch.manual_seed(seed)
+        model = VlaModel(VlaConfig.from_dict(base.config.to_dict() | changes))
+        unlike = model.load_state_dict(base.state_dict(), strict=False).unexpected_keys
+    except RuntimeError as error:
+        raise ConfigError(f"model {changes}: the base's weights do not fit that: {error}") from error
+    require(not unlike, f"model {changes}: the base has weights that have no place in that: {unlike[:3]}")
+    return model
+
+
+def only(model: VlaModel, names: list[str]) -> None:
+    """Lets training change the weights of these modules alone, or all where none is named."""
+    parts = [module_of(model, name) for name in names] or [model]
+    model.requires_grad_(False)
+    for part in parts:
+        part.requires_grad_(True)
+
+
+def module_of(model: VlaModel, name: str) -> torch.nn.Module:
+    """ConfigError for one that the model has not."""
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        raise ConfigError(f"the model has no module '{name}'; it has "
+                          f"{', '.join(name for name, _ in model.named_children())}") from error
+
+
 def begin_anew(model: VlaModel, names: list[str], seed: int) -> None:
-    """Random weights for these modules; ConfigError for one that the model has not."""
+    """Random weights for these modules."""
     torch.manual_seed(seed)
     for name in names:
-        try:
-            model.get_submodule(name).apply(model._init_weights)
-        except AttributeError as error:
-            raise ConfigError(f"anew: the model has no module '{name}'") from error
+        module_of(model, name).apply(model._init_weights)
 
 
 @dataclass
@@ -100,6 +129,8 @@ class Run:
     def __post_init__(self):
         self.profile: RobotProfile = load_profile(self.settings["robot"])
         self.seed: int = self.settings["seed"]
+        shapes = self.settings["model"].get("shapes", 0)
+        require(shapes in (0, len(SHAPES)), f"model: {shapes} shapes; there are {len(SHAPES)}, or 0 for none")
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.accelerator.main_process_first():
             self.tokenizer = self._tokenizer()
@@ -178,7 +209,7 @@ class Run:
             model = open_checkpoint(self.base)[0]
             require(model.config.robot == self.profile.name, f"{self.base} was trained on a {model.config.robot}, "
                                                              f"these settings are for a {self.profile.name}")
-            return model.to(self.accelerator.device)
+            return grown(model, self.settings["model"], self.seed).to(self.accelerator.device)
         if not file.exists():
             frames = recording.load([self.demos], "*-episode-000000")
             proprio, actions = self._labeller(frames).statistics(np.random.default_rng(self.seed))
@@ -201,7 +232,8 @@ class Run:
 
         settings.kept: share of the weights before the stage in those after it. What a stage adds with small batches it
         takes away elsewhere; between the two both are good (Wortsman et al. 2022, arXiv:2109.01903). settings.anew:
-        modules whose weights are forgotten first, for what they know would stand in the way.
+        modules whose weights are forgotten first, for what they know would stand in the way. settings.only: modules
+        whose weights are trained; all others stay as they are.
         """
         kept = settings.get("kept", 0.0)
         before = {key: value.clone() for key, value in model.state_dict().items()} if kept else {}
@@ -216,6 +248,7 @@ class Run:
     def _train(self, model: VlaModel, name: str, settings: dict, sources: list) -> None:
         c, acting = model.config, name not in ("motor", "look", "align")
         begin_anew(model, settings.get("anew", []), self.seed)
+        only(model, settings.get("only", []))
         proprio = QuantileNormaliser(c.proprio_low, c.proprio_high)
         actions = QuantileNormaliser(c.action_low, c.action_high)
         labellers = [self._labeller(frames, settings.get("focus", 0.0)) for frames in sources]

@@ -28,6 +28,9 @@ from vla_ros.transforms import QuantileNormaliser
 EPISODE = 20  # decisions until a text gets new scenes
 LED = 30  # action steps at most that the expert led an episode that is begun in its midst
 GUIDED = 0.3  # share of the decisions that the expert's chunk is executed instead of the model's
+STILL = 0.002  # [m, m/s] and less in every step: there is nothing left to do
+OVER = 0.5  # share of the robots that have nothing left to do that begin anew, at each decision
+MISTAKEN = 0.03  # share of the shapes that are taken for others
 JITTER = (0.25, 1.0)  # [px] standard deviation of the looks, one for each robot
 
 
@@ -49,6 +52,8 @@ class Practice:
         self.camera_from_body = np.tile(camera_from_parent(self.camera), (len(self.owner), 1, 1))
         self.jitter = np.ones((len(self.owner), 1, 1))
         self.asked: list[Asked | None] = [None] * texts
+        self.told = Wanted.nothing(len(self.owner))
+        self.still = np.zeros(len(self.owner), bool)
         self.last: Drill | None = None
 
     def batch(self, rng: np.random.Generator, step: int) -> Drill:
@@ -58,7 +63,8 @@ class Practice:
             self.last = self._all(rng, step // self.parts, fresh)
         first, end = ((step % self.parts + i) * self.texts // self.parts for i in (0, 1))
         rows, d = slice(first * self.each, end * self.each), self.last
-        return Drill(d.text[first:end], d.owner[rows] - first, d.proprio[rows], d.look[rows], d.actions[rows])
+        return Drill(d.text[first:end], d.owner[rows] - first, d.proprio[rows], d.look[rows], d.shape[rows],
+                     d.actions[rows])
 
     def _all(self, rng: np.random.Generator, decision: int, fresh: bool) -> Drill:
         if fresh:
@@ -66,23 +72,33 @@ class Practice:
             self.bodies.lead(rng.integers(0, LED + 1, len(self.owner)) * (rng.random(len(self.owner)) < 0.7))
         else:
             self._act(rng)
+            self._leave_what_is_over(rng)
             self._renew(np.flatnonzero((decision + np.arange(self.texts)) % EPISODE == 0), rng)
-        labels = self.actions.normalise(self.bodies.labels())
-        bins = self.labeller.bins.encode(labels).reshape(len(self.owner), -1)
+        labels = self.bodies.labels()
+        self.still = (np.abs(labels[..., :3]) < STILL).all((1, 2))
+        bins = self.labeller.bins.encode(self.actions.normalise(labels)).reshape(len(self.owner), -1)
         text = self.labeller._encode([[asked.text for asked in self.asked]])[0]
         felt = self.proprio.normalise(self.bodies.proprio()).astype(np.float32)
-        return Drill(*map(torch.from_numpy, (text, self.owner, felt, self._looks(rng), bins)))
+        return Drill(*map(torch.from_numpy, (text, self.owner, felt, self._looks(rng), self._shapes(rng), bins)))
 
     @torch.no_grad()
     def _act(self, rng: np.random.Generator) -> None:
         """One decision of every robot, mostly the model's."""
         drill = self.last.to(self.model.device)
         with torch.autocast(self.model.device.type, torch.bfloat16):
-            logits = self.model.act(self.model.intend(drill.text)[drill.owner], drill.look, drill.proprio)
+            intent = self.model.intend(drill.text)[drill.owner]
+            logits = self.model.act(intent, drill.look, drill.proprio, drill.shape)
         guided = rng.random((len(self.owner), 1)) < GUIDED
         bins = np.where(guided, drill.actions.cpu().numpy(), logits.argmax(-1).cpu().numpy())
         chunks = self.actions.unnormalise(self.labeller.bins.decode(bins.reshape(*self._shape, -1)))
         self.bodies.follow(chunks, rng.integers(1, 5, len(self.owner)), rng)
+
+    def _leave_what_is_over(self, rng: np.random.Generator) -> None:
+        """Other scenes for most of those that are done: an episode ends there. Else what a robot is in after it let
+        something go is a success nearly always, and it learns to wait there also when it is none."""
+        over = self.still & (rng.random(len(self.still)) < OVER)
+        rows = np.flatnonzero(over & (self.told.family != FAMILIES.index("stop")) if self.arm else over)
+        self.bodies.renew(rows, self.told.take(rows), rng)
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -103,7 +119,9 @@ class Practice:
             wanted.append((family, VECTORS[asked.direction], RELATIONS.index(asked.relation), *shapes))
         rows = np.flatnonzero(np.isin(self.owner, slots))
         told = Wanted(*(np.array(column) for column in zip(*wanted, strict=True)))
-        self.bodies.renew(rows, told.take(np.repeat(np.arange(len(slots)), self.each)), rng)
+        told = told.take(np.repeat(np.arange(len(slots)), self.each))
+        self.told.put(rows, told)
+        self.bodies.renew(rows, told, rng)
         self.jitter[rows] = rng.uniform(*JITTER, (len(rows), 1, 1))
         for row in rows:
             self.camera_from_body[row] = self._mounted(rng)
@@ -114,6 +132,13 @@ class Practice:
             return camera_from_parent(self.camera)
         look = displaced(rng)
         return inverse(rigid(rotation(look.turn), look.shift)) @ camera_from_parent(self.camera)
+
+    def _shapes(self, rng: np.random.Generator) -> np.ndarray:
+        """(N, 2) of target and reference, as well as a model sees them."""
+        shape = np.column_stack([self.told.shape, self.told.reference_shape])
+        named = np.array([(a.target != NONE, a.reference != NONE) for a in self.asked])[self.owner]
+        shape = np.where(named, shape, len(SHAPES))
+        return np.where(rng.random(shape.shape) < MISTAKEN, rng.integers(len(SHAPES) + 1, size=shape.shape), shape)
 
     def _looks(self, rng: np.random.Generator) -> np.ndarray:
         """Look tokens (N, 6) of what the instructions name, as well as a model sees."""
