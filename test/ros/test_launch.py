@@ -55,6 +55,7 @@ def test_a_node_that_crashes_is_started_again_and_another_ends_the_launch():
         for said in ("arm_controller/joint_trajectory', 60 Hz", "vla/execute is ready"):
             lines.wait(said, READY)
         os.kill(pid_of(domain, "control_node"), signal.SIGKILL)
+        lines.wait("control_node is started again in 1 s", READY)
         lines.wait("(?s)arm_controller/joint_trajectory', 60 Hz.*arm_controller/joint_trajectory', 60 Hz", READY)
         os.kill(pid_of(domain, "task_node"), signal.SIGKILL)
         launch.wait(30.0)
