@@ -30,7 +30,7 @@ SMALL = {"images": 6, "instructions": 4, "learning_rate": 1e-3}
 SETTINGS = {
     "robot": "panda", "seed": 3, "demos": {"episodes": 1, "stills": 4},
     "model": dict(vision_width=16, vision_layers=1, vision_heads=1, width=16, layers=1, heads=1, mlp=24,
-                  expert_width=16, expert_layers=1, expert_token=8),
+                  expert_width=16, expert_layers=1, expert_token=8, peaks=4, shapes=6),
     "motor": {"steps": 2, "learning_rate": 1e-3, "practice": {"texts": 4, "robots": 8}},
     "look": {"steps": 2, "questions": 0.0} | SMALL, "align": {"steps": 2, "questions": 0.5} | SMALL,
     "act": {"steps": 6, "questions": 0.3, "focus": 0.3, "practice": {"texts": 4, "robots": 8}} | SMALL,
@@ -224,10 +224,13 @@ def test_a_run_begins_with_the_weights_and_words_of_its_base(make_run, tmp_path,
 
 
 def test_a_base_can_be_given_what_it_had_not(make_run):
-    base = make_run()._model()
-    more = pipeline.grown(base, {"peaks": 4}, seed=5)
+    run = make_run()
+    run.settings = SETTINGS | {"model": SETTINGS["model"] | {"peaks": 0, "shapes": 0}}
+    base = run._model()
+    more = pipeline.grown(base, {"peaks": 4, "shapes": 6}, seed=5)
     added = more.state_dict().keys() - base.state_dict().keys()
-    assert added == {"glimpse.least", "glimpse.number.weight", "glimpse.number.bias"}
+    assert added == {"glimpse.least", "glimpse.number.weight", "glimpse.number.bias", "look.shape.weight",
+                     "look.shape.bias", "expert.shape"}
     assert all(torch.equal(value, more.state_dict()[name]) for name, value in base.state_dict().items())
     assert pipeline.grown(base, {}, seed=5) is base
     with pytest.raises(ConfigError, match="model: 4 shapes; there are 6, or 0 for none"):

@@ -60,8 +60,8 @@ class Glimpse(nn.Module):
         return torch.cat([seen[:, :, :len(NAMED)] + exact, seen[:, :, len(NAMED):], every[:, :, None]], 2)
 
     def counted(self, looks: Tensor) -> Tensor:
-        """Logits (B, K, 3, P + 2) of looks -> (B, K, d): how many things fit the target's words, for an answer to begin
-        with. Told as a glimpse like the others it was never heeded.
+        """Logits (B, K, 3, P + 2) of looks -> (B, K, d): how many things fit the target's words, for the first word of
+        an answer to be scored with. Told as a glimpse like the others it was never heeded.
         """
         if not self.peaks:
             return self.kind.new_zeros(*looks.shape[:2], self.kind.shape[-1])

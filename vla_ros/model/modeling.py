@@ -202,7 +202,7 @@ class VlaModel(PreTrainedModel):
 
     def _glimpse(self, sight: Sight, text_ids: Tensor, memory: DynamicCache) -> Tensor:
         """Puts what is to be seen where the model looks in the memory, after questions (B, K, L) and seek; and returns
-        how many such things there are (B * K, 1, d), for the answer to begin with."""
+        how many such things there are (B * K, 1, d), for the first word of the answer."""
         if self.glimpse is None:
             return torch.zeros((), device=text_ids.device)
         place = sight.look_logits[:, :, :, :self.config.grid**2].argmax(-1)
@@ -221,9 +221,9 @@ class VlaModel(PreTrainedModel):
         seen = self._after(n, count, text_mask, memory)
         seen[:, :, -count:] = seen[:, :, -count:].tril()
         places = torch.arange(place, place + count, device=answer_ids.device)
-        tokens = self.language.embed_tokens(answer_ids) + (places == 0)[:, None] * counted
         first = self.config.image_tokens + self.config.text_length + self.seek + self.glimpses
-        return self._run(tokens, seen, memory, first + places)
+        hidden = self._run(self.language.embed_tokens(answer_ids), seen, memory, first + places)
+        return hidden + (places == 0)[:, None] * counted
 
     def _after(self, n: int, count: int, text_mask: Tensor, memory: DynamicCache) -> Tensor:
         """bool (N, count, before + count): what tokens after a text see, that is everything but its padding."""
