@@ -378,3 +378,15 @@ def test_lockstep_fails_where_no_other_observation_will_come():
     bench.work.instruct("go")
     bench.observe(1000, image=PICTURE[:10])
     assert bench.turn() is None and bench.work.status.state == "failed"
+
+
+@pytest.mark.parametrize("lockstep", [False, True])
+def test_a_message_that_is_too_late_for_any_order_is_counted_and_changes_nothing(lockstep):
+    bench = Bench(lockstep=lockstep)
+    bench.work.instruct("go")
+    bench.observe(5000)
+    bench.work.add("front", 3000 * MS, PICTURE)
+    if lockstep:  # there it can only be that time began anew
+        assert bench.work.refusals == {} and bench.turn() is None and "nothing received" in bench.work.status.detail
+    else:
+        assert bench.work.refusals == {"late": 1} and bench.turn().stamp == 5000 * MS

@@ -47,6 +47,13 @@ def test_time_that_begins_anew_forgets_all():
     assert pairing.newest() is None and pairing.missing() == ["joints"]
 
 
+def test_a_straggler_is_not_taken_and_nothing_is_forgotten():
+    pairing = filled(front=[0, 5000], joints=[0, 5000])
+    assert pairing.add("front", Part(5000 * MS - MEMORY - 1, 0, arrival=5010 * MS)) is False
+    assert chosen(pairing) == {"front": 5000, "joints": 5000} and len(pairing._parts["front"]) == 1
+    assert pairing.add("front", Part(5000 * MS - MEMORY, 0, arrival=5010 * MS)), "late, but in order"
+
+
 def test_a_stamp_that_repeats_for_ever_is_kept_once():
     assert len(filled(front=[0] * 1000, joints=[0])._parts["front"]) == 1
 

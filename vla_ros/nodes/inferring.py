@@ -100,8 +100,12 @@ class Inferring:
 
     def add(self, source: str, stamp: int, item) -> None:
         with self._lock:
-            self._unreadable.pop(source, None)
-            self._pairing.add(source, Part(stamp, item, self._now(), time.perf_counter()))
+            # In lockstep a clock that begins anew may be heard of after the first image, and no second one will come.
+            now = stamp if self.lockstep else self._now()
+            if self._pairing.add(source, Part(stamp, item, now, time.perf_counter())):
+                self._unreadable.pop(source, None)
+            else:
+                self.refusals["late"] += 1
 
     def reject(self, source: str, error: ObservationError) -> None:
         """Counts a message that cannot be read. Nothing is answered until its source sends one that can."""

@@ -26,17 +26,21 @@ class Pairing:
     def __init__(self, sources):
         self._parts: dict[str, list[Part]] = {source: [] for source in sources}
 
-    def add(self, source: str, part: Part) -> None:
-        """Late parts are put in order. A stamp far behind the newest means that time began anew: all is forgotten."""
+    def add(self, source: str, part: Part) -> bool:
+        """Late parts are put in order; False for one that is too late for any order. Where the clock is far behind the
+        newest stamp as well, time began anew: all is forgotten."""
         parts = self._parts[source]
         if parts and part.stamp < parts[-1].stamp - MEMORY:
+            if part.arrival >= parts[-1].stamp - MEMORY:
+                return False
             self.clear()
         parts = self._parts[source]
         if any(known.stamp == part.stamp for known in parts):
-            return
+            return True
         insort(parts, part, key=lambda p: p.stamp)
         while parts[0].stamp < parts[-1].stamp - MEMORY:
             parts.pop(0)
+        return True
 
     def clear(self) -> None:
         for source in self._parts:
