@@ -390,3 +390,12 @@ def test_a_message_that_is_too_late_for_any_order_is_counted_and_changes_nothing
         assert bench.work.refusals == {} and bench.turn() is None and "nothing received" in bench.work.status.detail
     else:
         assert bench.work.refusals == {"late": 1} and bench.turn().stamp == 5000 * MS
+
+
+def test_an_inference_that_hangs_is_a_miss_before_it_ends():
+    seen = []
+    bench = Bench(lambda chunk: seen.append(bench.work.misses) or chunk, deadline=0.0)
+    bench.work.instruct("go")
+    bench.observe(1000)
+    bench.turn()
+    assert (seen, bench.work.misses) == ([1], 1), "counted once"

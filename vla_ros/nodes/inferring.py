@@ -73,7 +73,7 @@ class Inferring:
         self.instruction = ""
         self.status = Status(WAITING, "no instruction")
         self.refusals: Counter[str] = Counter()
-        self.chunks = self.misses = self.declined = 0  # declined: chunks that are a refusal
+        self.chunks = self._misses = self.declined = 0  # declined: chunks that are a refusal
         self.deadline = deadline
         self.seconds, self.stages = Window(100), Stages()
         self._image, self._now, self._observer = image, now, Observer(profile)
@@ -81,6 +81,7 @@ class Inferring:
         self._bar, self._barred = barred, ""
         self._pairing = Pairing([*policy.cameras, JOINTS])
         self._lock, self.turn = threading.Lock(), threading.Lock()
+        self._asked: float | None = None  # [s] steady: since when the policy is asked
         self._episode = 0
         self._reset_for = 0  # the episode that the policy was reset for
         self._unreadable: dict[str, ObservationError] = {}  # sources whose newest message cannot be read, and why
@@ -112,6 +113,12 @@ class Inferring:
         with self._lock:
             self.refusals[error.reason] += 1
             self._unreadable[source] = error
+
+    @property
+    def misses(self) -> int:
+        """Inferences that took longer than the deadline, one that still does among them."""
+        asked = self._asked
+        return self._misses + (asked is not None and time.perf_counter() - asked > self.deadline)
 
     @property
     def observed(self) -> int:
@@ -195,13 +202,18 @@ class Inferring:
                                                 "infer": time.perf_counter() - converted})
 
     def _ask_policy(self, job: Job, observation: Observation) -> ActionChunk:
-        with self.turn:
-            if self._reset_for != job.episode:
-                self.policy.reset()
-                self._pictures.reset()
-                self._reset_for = job.episode
-            self._pictures.check(observation)
-            return self.policy.infer(observation)
+        asked = self._asked = time.perf_counter()
+        try:
+            with self.turn:
+                if self._reset_for != job.episode:
+                    self.policy.reset()
+                    self._pictures.reset()
+                    self._reset_for = job.episode
+                self._pictures.check(observation)
+                return self.policy.infer(observation)
+        finally:
+            self._asked = None
+            self._misses += time.perf_counter() - asked > self.deadline
 
     def _turn_down(self, job: Job) -> ActionChunk | None:
         """A refusal of now; None when other words are in force by now."""
@@ -251,7 +263,6 @@ class Inferring:
         last = max(job.parts.values(), key=lambda part: part.received)
         age = max(0.0, (last.arrival - min(job.key)) / 1e9)
         self.seconds.add(measured["infer"])
-        self.misses += measured["infer"] > self.deadline
         timings = {"age": age, "wait": began - last.received, "convert": measured["convert"],
                    **(chunk.timings or {"infer": measured["infer"]}),
                    "total": age + time.perf_counter() - last.received}
