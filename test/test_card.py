@@ -13,7 +13,7 @@ from vla_ros.evaluation.rollout import Outcome
 from vla_ros.evaluation.scores import report
 from vla_ros.model.files import save_checkpoint
 from vla_ros.profile import load_profile
-from vla_ros.training.card import card, command, odd_facts
+from vla_ros.training.card import card, command, odd_facts, stage_table
 from vla_ros.training.demos import UNLIKE
 from vla_ros.training.pipeline import SETTINGS_FILE, load_settings
 
@@ -75,6 +75,12 @@ def test_stages_and_their_steps(checkpoint):
     found = {row[0]: row[1] for row in rows(card(*checkpoint()), "Training")[2:]}
     assert found == {name: str(settings[name]["steps"]) for name in ("motor", "look", "align", "act")} | {
         "corrections": f"{settings['corrections']['rounds']} x {settings['corrections']['steps']}"}
+
+
+def test_each_way_that_a_stage_is_gone_through_in_is_told():
+    found = [line.split(" | ")[:3] for line in stage_table(load_settings("again")).splitlines()[2:]]
+    assert found[-2:] == [["| polish", "4000", "768"], ["| polish", "2600", "1728"]]
+    assert found[-3] == ["| corrections", "1 x 900", "768"]
 
 
 def test_measures_of_each_stage(checkpoint):

@@ -17,14 +17,16 @@ from model_samples import WORDS, tiny
 from vla_ros.errors import ConfigError, UnknownNameError
 from vla_ros.model import vocabulary as vocab
 from vla_ros.model.files import open_checkpoint
+from vla_ros.model.modeling import VlaModel
 from vla_ros.policies.native import NativePolicy
 from vla_ros.profile import load_profile
 from vla_ros.training import demos, measuring, pipeline, trainer
 from vla_ros.training.batches import Labeller
+from vla_ros.training.card import ways
 from vla_ros.training.curves import plot_curves
 from vla_ros.training.instructing import Asker
 from vla_ros.training.losses import pixels_of
-from vla_ros.training.pipeline import SETTINGS_FILE, STAGES, Run, load_settings
+from vla_ros.training.pipeline import BLIND, SETTINGS_FILE, STAGES, Run, load_settings
 
 SMALL = {"images": 6, "instructions": 4, "learning_rate": 1e-3}
 SETTINGS = {
@@ -34,7 +36,9 @@ SETTINGS = {
     "motor": {"steps": 2, "learning_rate": 1e-3, "practice": {"texts": 4, "robots": 8}},
     "look": {"steps": 2, "questions": 0.0} | SMALL, "align": {"steps": 2, "questions": 0.5} | SMALL,
     "act": {"steps": 6, "questions": 0.3, "focus": 0.3, "practice": {"texts": 4, "robots": 8}} | SMALL,
-    "corrections": {"rounds": 1, "episodes": 1, "steps": 2, "questions": 0.2, "focus": 0.5} | SMALL}
+    "corrections": {"rounds": 1, "episodes": 1, "steps": 2, "questions": 0.2, "focus": 0.5} | SMALL,
+    "polish": [{"only": ["expert"], "steps": 2, "learning_rate": rate, "practice": {"texts": 4, "robots": 8}}
+               for rate in (1e-3, 3e-3)]}
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +258,24 @@ def test_a_stage_can_train_some_modules_only(make_run, frames):
         pipeline.only(model, ["eyes"])
 
 
+def test_polish_is_the_mean_of_practice_in_several_ways(make_run):
+    run = make_run()
+    model = run._model()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    run._polish(model)
+    after = model.state_dict()
+    one, other = (VlaModel.from_pretrained(run.folder / f"polish-{n}").state_dict() for n in (1, 2))
+    assert all(torch.allclose(after[key], (one[key] + other[key]) / 2, atol=1e-7) for key in after)
+    for made in (one, other):
+        changed = {key for key in made if not torch.equal(made[key], before[key])}
+        assert changed and all(key.startswith("expert.") for key in changed)
+    assert not torch.equal(one["expert.queries"], other["expert.queries"])
+    run.settings = {key: value for key, value in SETTINGS.items() if key != "polish"}
+    unpolished = run._model()
+    run._polish(unpolished)
+    assert all(torch.equal(value, before[key]) for key, value in unpolished.state_dict().items())
+
+
 TOGETHER = """
 import sys
 from pathlib import Path
@@ -307,9 +329,12 @@ def test_the_whole_run_makes_a_checkpoint_that_opens_and_is_not_made_twice(tmp_p
 
     assert run("look") == run() == tmp_path / "run" / "checkpoint"
     settings = json.loads((tmp_path / "run" / "checkpoint" / SETTINGS_FILE).read_text())
-    assert set(settings["measures"]) == {"motor", "look", "align", "act", "corrections-1"}
+    trained = {"motor", "look", "align", "act", "corrections-1", "polish-1", "polish-2"}
+    assert set(settings["measures"]) == trained | {"polish"}
     seen = {"retrieval", "look", "verdict", "questions"}
-    assert settings["seed"] == 3 and set(settings["measures"]["act"]) == seen | {"actions"}
+    assert settings["seed"] == 3
+    assert set(settings["measures"]["act"]) == set(settings["measures"]["polish"]) == seen | {"actions"}
+    assert set(settings["measures"]["polish-2"]) == {"actions"}
     assert set(settings["measures"]["look"]) == seen and set(settings["measures"]["motor"]) == {"actions"}
     assert (tmp_path / "run" / "curves.png").is_file()
     policy = NativePolicy.load(tmp_path / "run" / "checkpoint", load_profile("panda"))
@@ -319,7 +344,7 @@ def test_the_whole_run_makes_a_checkpoint_that_opens_and_is_not_made_twice(tmp_p
     before, log = weights.read_bytes(), (tmp_path / "run" / "log.jsonl").read_text()
     run()
     assert weights.read_bytes() == before and (tmp_path / "run" / "log.jsonl").read_text() == log
-    assert {json.loads(line)["stage"] for line in log.splitlines()} == set(settings["measures"])
+    assert {json.loads(line)["stage"] for line in log.splitlines()} == trained
     assert open_checkpoint(weights.parent)[0].config.robot == "panda"
 
 
@@ -339,13 +364,11 @@ def test_stages_and_settings_are_read_strictly(tmp_path, make_run):
         load_settings(str(tmp_path / "nowhere.yaml"))
 
 
-@pytest.mark.parametrize("name", ["default", "further", "gpu", "husky"])
+@pytest.mark.parametrize("name", ["default", "further", "gpu", "apart", "again", "husky"])
 def test_shipped_settings_are_whole(name):
     settings = load_settings(name)
     for stage in STAGES:
-        if not settings[stage].get("steps", 1):
-            continue
-        needed = {"practice"} if stage == "motor" else {"images", "instructions", "questions"}
-        needed = needed | {"learning_rate"} if settings[stage]["steps"] else set()
-        assert needed <= set(settings[stage]), stage
+        for way in ways(settings, stage):
+            needed = {"practice"} if stage in BLIND else {"images", "instructions", "questions"}
+            assert not way["steps"] or needed | {"learning_rate"} <= set(way), stage
     assert {"rounds", "episodes"} <= set(settings["corrections"])

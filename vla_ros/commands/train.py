@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                          "one of its own (default: panda)")
     parser.add_argument("--lora", action="store_true", help="train adapters on --base, a vision-language model whose "
                                                             "words are actions, and merge them (docs/vlm.md)")
-    parser.add_argument("--stage", default="corrections", help="last to run: motor, look, align, act or corrections")
+    parser.add_argument("--stage", default="polish", help="last to run: motor, look, align, act, corrections or polish")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/CONFIG)")
     parser.add_argument("--base", type=Path, help="folder of a checkpoint whose weights and words to begin with")
     parser.add_argument("--demos", type=Path, help="demonstrations; completed if need be (default: data/ROBOT; with "

@@ -104,7 +104,7 @@ def card(folder: Path, scores: Path) -> str:
     own = digest(folder)
     if f"@{own}" not in result["checkpoint"]:
         raise ConfigError(f"{scores} holds the scores of {result['checkpoint']}, but {folder} is {own}: evaluate it")
-    asks = any(settings[stage].get("questions") for stage in STAGES)
+    asks = any(way.get("questions") for stage in STAGES for way in ways(settings, stage))
     return CARD.format(
         asked="an instruction or a question" if asks else "an instruction", digest=own,
         replies="; or the words of an answer" if asks else "", **model_facts(folder, config),
@@ -158,12 +158,17 @@ def command(settings: dict) -> str:
     return f"`vla train --config {name or 'FILE'}{base}" + ("" if name else f", FILE with what {SETTINGS_FILE} holds")
 
 
+def ways(settings: dict, stage: str) -> list[dict]:
+    """The settings of a stage: one, or as many as it is gone through in, or none."""
+    found = settings.get(stage, [])
+    return found if isinstance(found, list) else [found]
+
+
 def stage_table(settings: dict) -> str:
     head = ("stage", "steps", "robots that practise", "images a batch", "instructions an image", "share of questions",
             "learning rate")
     rows = []
-    for name in (name for name in STAGES if settings[name]["steps"]):
-        s = settings[name]
+    for name, s in ((stage, way) for stage in STAGES for way in ways(settings, stage) if way.get("steps")):
         count = f"{s['rounds']} x {s['steps']}" if "rounds" in s else s["steps"]
         rows.append((name, count, s.get("practice", {}).get("robots", "-"),
                      *(s.get(key, "-") for key in ("images", "instructions", "questions")), s["learning_rate"]))

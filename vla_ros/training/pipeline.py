@@ -1,5 +1,5 @@
-"""All stages of training one checkpoint: motor, look, align, act, corrections. Each resumes where a kill left it, and
-says how good it left the model."""
+"""All stages of training one checkpoint: motor, look, align, act, corrections, polish. Each resumes where a kill left
+it, and says how good it left the model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ from vla_ros.transforms import QuantileNormaliser
 
 SETTINGS_FILE = "training.json"  # beside the weights: what they were trained with
 SETTINGS = ("robot", "seed", "demos", "model", "motor", "look", "align", "act", "corrections")
-STAGES = ("motor", "look", "align", "act", "corrections")
+OPTIONAL = ("polish",)
+STAGES = ("motor", "look", "align", "act", "corrections", "polish")
+BLIND = ("motor", "polish")  # stages without images
 
 
 def load_settings(name_or_file: str) -> dict:
@@ -56,8 +58,8 @@ def load_settings(name_or_file: str) -> dict:
         raise ConfigError(f"no training configuration {path}")
     settings = yaml.safe_load(path.read_text())
     for key in settings:
-        if key not in SETTINGS:
-            raise UnknownNameError(f"key in {path}", key, SETTINGS)
+        if key not in SETTINGS + OPTIONAL:
+            raise UnknownNameError(f"key in {path}", key, SETTINGS + OPTIONAL)
     missing = [key for key in SETTINGS if key not in settings]
     if missing:
         raise ConfigError(f"{path} lacks {', '.join(missing)}")
@@ -66,6 +68,10 @@ def load_settings(name_or_file: str) -> dict:
 
 def together(*sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([frames[name] for frames in sets]) for name in recording.FIELDS}
+
+
+def copied(model: VlaModel) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
 
 
 @torch.no_grad()
@@ -152,6 +158,8 @@ class Run:
         for stage in STAGES[:STAGES.index(last) + 1]:
             if stage == "corrections":
                 self._correct(model, self._frames)
+            elif stage == "polish":
+                self._polish(model)
             elif self.settings[stage]["steps"]:
                 self._stage(model, stage, self.settings[stage], [self._source(stage), *self._odd(stage)])
             self._export(model)
@@ -167,13 +175,13 @@ class Run:
 
     def _source(self, stage: str) -> dict[str, np.ndarray]:
         """What a stage draws from. Motor looks at no picture: the first scenes are enough to name things."""
-        if stage == "motor":
+        if stage in BLIND:
             return recording.load([self.demos], "*-still-000000")
         return self._stills if stage == "look" else self._frames
 
     def _odd(self, stage: str) -> list[dict[str, np.ndarray]]:
         """A source of its own: what is shown seldom is forgotten."""
-        wanted = self.settings["demos"].get("odd") and stage != "motor"
+        wanted = self.settings["demos"].get("odd") and stage not in BLIND
         return [recording.load([self.demos], "*-odd-*")] if wanted else []
 
     def _correct(self, model: VlaModel, frames) -> None:
@@ -188,6 +196,21 @@ class Run:
             self._stage(model, f"corrections-{number}", corrections,
                         [frames, *self._odd("corrections"), recording.load(gathered)])
             self._export(model)
+
+    def _polish(self, model: VlaModel) -> None:
+        """Practice in several ways, each from the same weights; the mean of what they give is better than any of them
+        (model soups, Wortsman et al. 2022, arXiv:2203.05482)."""
+        ways, before = self.settings.get("polish", []), copied(model)
+        made = []
+        for number, settings in enumerate(ways, 1):
+            model.load_state_dict(before)
+            self._stage(model, f"polish-{number}", settings, [self._source("motor")])
+            made.append(copied(model))
+        if ways:
+            model.load_state_dict({key: sum(one[key] for one in made) / len(made) for key in before})
+            if self.accelerator.is_main_process and not (self.folder / "polish").exists():
+                (self.folder / "polish").mkdir()
+                self._measure(model, "polish")
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         """Kept in the run's folder: a run that goes on after the wordings changed has the ids that it began with."""
@@ -236,7 +259,7 @@ class Run:
         whose weights are trained; all others stay as they are.
         """
         kept = settings.get("kept", 0.0)
-        before = {key: value.clone() for key, value in model.state_dict().items()} if kept else {}
+        before = copied(model) if kept else {}
         if (self.folder / name / "measures.json").exists():
             model.load_state_dict(VlaModel.from_pretrained(self.folder / name).state_dict())
         else:
@@ -246,7 +269,7 @@ class Run:
             self._measure(model, name)
 
     def _train(self, model: VlaModel, name: str, settings: dict, sources: list) -> None:
-        c, acting = model.config, name not in ("motor", "look", "align")
+        c, acting, blind = model.config, name not in ("motor", "look", "align"), name.split("-")[0] in BLIND
         begin_anew(model, settings.get("anew", []), self.seed)
         only(model, settings.get("only", []))
         proprio = QuantileNormaliser(c.proprio_low, c.proprio_high)
@@ -265,13 +288,13 @@ class Run:
             return labeller.batch(rng, *count, proprio, actions if acting else None)
 
         train_stage(Objective(model, acting), name, settings, self.seed, self.folder,
-                    None if name == "motor" else pictures, practice and practice.batch, self.accelerator, self.jobs)
+                    None if blind else pictures, practice and practice.batch, self.accelerator, self.jobs)
 
     def _measure(self, model: VlaModel, name: str) -> None:
         """On scenes of their own, which nothing is trained on."""
-        asks = any(self.settings[stage].get("questions") for stage in STAGES)  # asked is who learns to answer
+        asks = any(self.settings[s].get("questions") for s in STAGES if s not in BLIND)  # asked is who learns to answer
         labeller, made = self._labeller(recording.load([self.demos], "*-held-out-*")), {}
-        if name != "motor":
+        if name != "motor" and not name.startswith("polish-"):
             made |= measure(model, labeller, asks)
         if name not in ("look", "align"):
             made |= motor(model, labeller)
