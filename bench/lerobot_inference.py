@@ -1,6 +1,6 @@
 """The default model beside LeRobot's ACT, diffusion and SmolVLA with random weights of the published sizes.
 
-    python3 -m venv DIR && DIR/bin/pip install "lerobot==0.4.4" aiohttp msgpack pyyaml num2words
+    python3 -m venv DIR && DIR/bin/pip install "lerobot[smolvla]==0.4.4" aiohttp msgpack pyyaml num2words
     DIR/bin/python test/lerobot_samples.py --out FOLDER --published
     LEROBOT_PYTHON=DIR/bin/python .venv/bin/python bench/lerobot_inference.py --checkpoints FOLDER
 

@@ -363,6 +363,7 @@ def test_images_in_pixels_are_told_from_sides(tmp_path):
 def test_what_published_configurations_say_is_modest():
     require_modest({"max_position_embeddings": 1 << 20, "rope_theta": 1e6, "image_token_index": 257152,
                     "text_config": {"num_hidden_layers": 126, "vocab_size": 257216, "num_experts": 512},
+                    "scheduler_decay_steps": 30_000, "scheduler_warmup_steps": 10_000,  # SmolVLA and pi0 in LeRobot
                     "depths": [2, 2, 18, 2], "_attn_implementation": "sdpa"}, "")
 
 

@@ -24,6 +24,7 @@ LARGEST_TEXT = 1 << 28  # [bytes] of a file that is no weights: the tokenizers o
 TEXTS = (".json", ".jinja", ".model", ".txt", ".yaml")
 MOST = 4096  # layers, heads, experts, steps: what is made one by one, before any size could be compared
 COUNTS = re.compile(r"(^|_)(num|n)_|(layers|depths?|experts|blocks|steps|stages|loops)$")
+OF_TRAINING = ("scheduler_", "optimizer_")  # what only its training counted: LeRobot keeps that beside a policy's sizes
 LARGEST_SIDE, MOST_PIXELS = 1 << 14, 1 << 26  # [px] that an image is ever brought to
 SIDES = ("height", "width", "longest_edge", "shortest_edge", "max_pixels", "min_pixels")
 IN_PIXELS = ("qwen", "glm", "max_pixels", "min_pixels")  # kinds and keys that count pixels where others measure a side
@@ -79,7 +80,8 @@ def require_modest(config: Any, where: str) -> None:
     """Of the content of a config.json. Raises CheckpointError for one that would keep a machine busy for ever, or that
     names a program to be brought from elsewhere."""
     for key, value in leaves(config):
-        if isinstance(value, int | float) and COUNTS.search(key) and not -MOST <= value <= MOST:
+        counts = COUNTS.search(key) and not key.startswith(OF_TRAINING)
+        if isinstance(value, int | float) and counts and not -MOST <= value <= MOST:
             raise CheckpointError(f"{where}: {key} is {value}, at most {MOST} can be")
         if isinstance(value, str) and FOREIGN_CODE.search(key) and "/" in value:
             raise CheckpointError(f"{where}: {key} names '{value}', a program from elsewhere, which is never run")
