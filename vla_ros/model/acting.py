@@ -1,8 +1,8 @@
 """The action expert: from what an instruction intends, where its things are and what the body feels, to action tokens.
 
 It reads no image, so it can be trained on states that were never rendered, by the thousand a second. What the image
-has to say reaches it as looks alone: given features of the patches that it looks at, it did worse, see
-docs/default_model.md.
+has to say reaches it as looks and as the shape of what they end at, no more: given features of the patches that it
+looks at, it did worse, see docs/default_model.md.
 
 Letters: N instructions, D proprioception, Q action tokens, d width of the language model.
 """

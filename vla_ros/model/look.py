@@ -92,17 +92,14 @@ class Look(nn.Module):
 
     def point(self, patches: Tensor, query: Tensor, patch: Tensor) -> Tensor:
         """Pixels (B, K, 3 looks, 2), from the patches (B, K, 3) that hold them."""
-        b, k, n = patch.shape
-        index = patch.reshape(b, k * n, 1).expand(-1, -1, patches.shape[-1])
-        chosen = patches.gather(1, index).unflatten(1, (k, n))
+        chosen = at(patches, patch)
         offset = self.offset(torch.cat([chosen, query.to(chosen.dtype)], -1)).float()
         centre = torch.stack([patch % self.grid, patch // self.grid], -1) + 0.5
         return (centre + offset) * self.patch_size
 
     def shapes(self, patches: Tensor, patch: Tensor) -> Tensor:
         """Logits (B, K, n, shapes) of what stands at the patches (B, K, n)."""
-        index = patch.flatten(1)[..., None].expand(-1, -1, patches.shape[-1])
-        return self.shape(patches.gather(1, index)).float().unflatten(1, patch.shape[1:])
+        return self.shape(at(patches, patch)).float()
 
     def tokens(self, pixels: Tensor, place: Tensor) -> Tensor:
         """Pixels (..., 2) and places (...) -> token ids (..., 2) of x and y; a place that is no patch has its own."""
@@ -110,6 +107,12 @@ class Look(nn.Module):
         ids = bins + torch.tensor([vocab.LOOK_X, vocab.LOOK_Y], device=pixels.device)
         other = torch.where(place == self.grid**2, vocab.ABSENT, vocab.NOWHERE)[..., None]
         return torch.where((place < self.grid**2)[..., None], ids, other)
+
+
+def at(patches: Tensor, patch: Tensor) -> Tensor:
+    """(B, K, n, w): those of patches (B, P, w) whose indices are patch (B, K, n)."""
+    index = patch.flatten(1)[..., None].expand(-1, -1, patches.shape[-1])
+    return patches.gather(1, index).unflatten(1, patch.shape[1:])
 
 
 def mean(hidden: Tensor, mask: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ S seek tokens, G glimpses, Q action tokens (horizon x dim), A tokens of an answe
 Image tokens see each other, so an image is encoded once for any number of texts. Text sees the text before it. Seek
 tokens see image and text: target and reference say where the instruction's things stand, the verdict whether it is to
 be done at all; the intent sees the text alone. The action expert decodes all action tokens in one pass, from the intent
-and what the words look for, the look tokens and proprioception. An answer sees all before it, and what is to be seen
-where the question made the model look (glimpses).
+and what the words look for, the look tokens, the shapes of what is looked at and proprioception. An answer sees all
+before it, and what is to be seen where the question made the model look (glimpses).
 """
 
 from __future__ import annotations

@@ -208,8 +208,8 @@ class Run:
             made.append(copied(model))
         if ways:
             model.load_state_dict({key: sum(one[key] for one in made) / len(made) for key in before})
-            if self.accelerator.is_main_process and not (self.folder / "polish").exists():
-                (self.folder / "polish").mkdir()
+            if self.accelerator.is_main_process and not (self.folder / "polish/measures.json").exists():
+                (self.folder / "polish").mkdir(exist_ok=True)
                 self._measure(model, "polish")
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
