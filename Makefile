@@ -44,11 +44,12 @@ test: setup  ## ruff and pytest (PYTEST_ARGS="-k guard")
 	.venv/bin/ruff check .
 	$(RUN) .venv/bin/pytest $$PYTEST_ARGS
 
-faults: setup  ## kill and stop each node while the robot moves, and measure how long it moves on; attack the controller; send noise to each input; take guards out; disturb images and clock; bring systems up and down (FAULTS="--n 3"; hours for 50)
+faults: setup  ## kill and stop each node while the robot moves, and measure how long it moves on; attack the controller; send noise to each input; take guards out; disturb images and clock; lead the arm away while it is paused; bring systems up and down (FAULTS="--n 3"; hours for 50)
 	$(RUN) .venv/bin/python test/faults/adversary.py --n $${ADVERSARY:-100000}
 	$(RUN) .venv/bin/python test/faults/messages.py --n $${MESSAGES:-100000}
 	$(RUN) .venv/bin/python test/faults/mutants.py
 	$(RUN) .venv/bin/python test/faults/disturb.py
+	$(RUN) .venv/bin/python test/faults/resume.py
 	$(RUN) .venv/bin/python test/faults/lifetimes.py
 	$(RUN) .venv/bin/python test/faults/inject.py $$FAULTS
 

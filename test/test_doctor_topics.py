@@ -87,6 +87,10 @@ def test_the_command_topic(change, words):
     only(topics.command_topic(replace(WELL, **change)), ERROR, *words)
 
 
+def test_a_watchdog_may_command_rest():
+    only(topics.command_topic(replace(WELL, publishers=(CONTROL, Endpoint("/watchdog_node", COMMAND)))), OK)
+
+
 def by(joints: dict, camera: dict, **more) -> Heard:
     """By clock, how far each was behind it."""
     return replace(WELL, cameras={"front": replace(CAMERA, behind=camera)}, joints=replace(FELT, behind=joints), **more)

@@ -8,18 +8,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Empty, String
 from test_control_node import HUSKY, PANDA, heights
 from test_control_node import Robot as Arm
 from test_policy_node import Robot as Eyes
+from trajectory_msgs.msg import JointTrajectory
 from vla_ros.msg import ControlStatus, PolicyStatus
 
 from vla_ros.errors import UnknownNameError
-from vla_ros.nodes import control_node, policy_node, task_node
+from vla_ros.nodes import control_node, policy_node, qos, task_node
 from vla_ros.paths import shipped_checkpoint
 
+ARM_COMMANDS = JointTrajectory, "arm_controller/joint_trajectory"
 CONFIGURE, CLEANUP, ACTIVATE = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP,
                                 Transition.TRANSITION_ACTIVATE)
 DEACTIVATE, SHUTDOWN = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVE_SHUTDOWN
@@ -68,6 +72,31 @@ def test_a_control_node_waits_for_a_manager_and_commands_when_it_is_told(bench):
     assert not manager.ask(ACTIVATE) and manager.state == "inactive"
     fresh(robot, robot.measure, manager)
     robot.moving()
+
+
+def test_a_control_node_waits_while_another_commands_its_robot_or_nobody_reads(bench):
+    """What `vla doctor` calls an error. One of its own name may have been killed, which is known for seconds more."""
+    robot = Arm(bench, autostart=False)
+    manager, kind, topic = Manager(bench, robot.node), *ARM_COMMANDS
+    assert manager.ask(CONFIGURE)
+    killed = bench.add(rclpy.create_node("control_node"))
+    killed.create_publisher(kind, topic, qos.STREAM)
+    other = bench.peer.create_publisher(kind, topic, qos.STREAM)
+    joints = bench.speak(JointState, "joint_states", qos.SENSOR)
+    statuses = bench.listen(ControlStatus, "vla/control_status", qos.STATUS)
+
+    def waits(words):
+        bench.until(lambda: statuses and words in statuses[-1].detail, words)
+        assert not manager.ask(ACTIVATE) and manager.state == "inactive"
+    waits("nobody reads /arm_controller/joint_trajectory")
+    reader = bench.peer.create_subscription(kind, topic, lambda message: None, qos.STREAM)
+    waits("is commanded by /peer")
+    bench.peer.destroy_publisher(other)
+    robot.profile, robot.joints = robot.node.profile, joints
+    fresh(robot, robot.measure, manager)
+    bench.peer.destroy_subscription(reader)
+    robot.measure()
+    assert robot.node.active, "once active it is the robot's own affair who reads"
 
 
 def test_deactivated_in_motion_a_base_slows_down_then_is_silent_and_begins_anew(bench):

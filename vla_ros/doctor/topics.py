@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
@@ -13,7 +13,7 @@ from vla_ros.profile import RobotProfile
 
 WALL, SIM = "the wall clock", "/clock"
 SLOWER = 0.9  # of the policy's rate, from which a camera is as good as in time
-CONTROL = "control_node"
+CONTROL, WATCHDOG = "control_node", "watchdog_node"
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Endpoint:
     node: str
     type: str
     mismatch: str = ""
+
+    @property
+    def name(self) -> str:
+        """Without its namespace."""
+        return self.node.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -149,21 +154,24 @@ def joint_states(h: Heard) -> Iterator[Finding]:
 
 
 def command_topic(h: Heard) -> Iterator[Finding]:
-    def problems() -> Iterator[Finding]:
-        fitting = [s for s in h.subscribers if s.type == h.command_type and not s.mismatch]
-        if not fitting:
-            others = "; ".join(f"{s.node} reads {s.type}{': ' + s.mismatch if s.mismatch else ''}"
-                               for s in h.subscribers)
-            yield error("command topic", f"nobody reads {h.command_topic} as {h.command_type}"
-                        + (f" ({others})" if others else ""), "the robot does not move, whatever is commanded",
-                        "start the robot's controller, or set command.interface and command.topic of the profile")
-        others = [p for p in h.publishers if p.node.rpartition("/")[2] != CONTROL]
-        if len(h.publishers) > 1 or others:
-            yield error("command topic", f"{h.command_topic} is commanded by {nodes(h.publishers)}",
-                        "two that command one robot make it jump between them, past every limit on acceleration",
-                        f"end all but one {CONTROL}, or remap the others")
-    yield from or_ok(problems(), "command topic", f"{h.command_topic} is read by {nodes(h.subscribers)}, commanded by "
+    yield from or_ok(command_problems(h.command_topic, h.command_type, h.subscribers, h.publishers), "command topic",
+                     f"{h.command_topic} is read by {nodes(h.subscribers)}, commanded by "
                      f"{nodes(h.publishers) or 'nobody yet'}")
+
+
+def command_problems(topic: str, kind: str, subscribers: Sequence[Endpoint],
+                     publishers: Sequence[Endpoint]) -> Iterator[Finding]:
+    """kind: the type of what is commanded. A watchdog commands nothing but rest, and only when nobody else does."""
+    if not any(s.type == kind and not s.mismatch for s in subscribers):
+        others = "; ".join(f"{s.node} reads {s.type}{': ' + s.mismatch if s.mismatch else ''}" for s in subscribers)
+        yield error("command topic", f"nobody reads {topic} as {kind}" + (f" ({others})" if others else ""),
+                    "the robot does not move, whatever is commanded",
+                    "start the robot's controller, or set command.interface and command.topic of the profile")
+    commanding = [p for p in publishers if p.name != WATCHDOG]
+    if len(commanding) > 1 or any(p.name != CONTROL for p in commanding):
+        yield error("command topic", f"{topic} is commanded by {nodes(commanding)}",
+                    "two that command one robot make it jump between them, past every limit on acceleration",
+                    f"end all but one {CONTROL}, or remap the others")
 
 
 def clock(h: Heard) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ guard refuses, this process when it stood still. What moved comes to rest. Words
 policy answers, until other words come (config/stop_words.yaml).
 
 A lifecycle node: to configure reads the profile; to activate needs fresh joint states, and no error among what `vla
-doctor` examines without a running system. Inactive it commands nothing, and takes no instruction.
+doctor` examines of checkpoint, robot and command topic. Inactive it commands nothing, and takes no instruction.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from std_msgs.msg import Bool, Empty, String
 
 from vla_ros.action import ExecuteInstruction
 from vla_ros.doctor.examine import objections
+from vla_ros.doctor.topics import command_problems
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 from vla_ros.nodes import convert, params, qos, states
 from vla_ros.nodes.commanding import Commanding, Offer
 from vla_ros.nodes.control_loop import BRAKING, ControlLoop
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, counts, milliseconds, spread
+from vla_ros.nodes.graph import publishers_of, readers_of, type_name
 from vla_ros.nodes.latching import KEPT, RESET, STOP, Latch
 from vla_ros.nodes.lockstep import Lockstep
 from vla_ros.nodes.managed import Managed
@@ -120,11 +122,21 @@ class ControlNode(Managed):
 
     def lacking(self) -> str:
         """An error of the doctor, or old joint states. In lockstep time waits, so that none are."""
-        if self.objections:
-            return f"vla doctor finds an error: {self.objections}"
+        objections = self.objections or self._not_alone()
+        if objections:
+            return f"vla doctor finds an error: {objections}"
         current = self.commanding.controller.current
         now = current.stamp if self.lockstep and current else self.now()
         return age_fault(current, now, self.profile.max_observation_age)
+
+    def _not_alone(self) -> str:
+        """What is wrong with the command topic. Publishers of this node's own name do not count: one that was killed
+        is known to the middleware for seconds more, and must not keep the next from its work."""
+        topic, me = self._commands.topic_name, self.get_fully_qualified_name()
+        others = [publisher for publisher in publishers_of(self, topic) if publisher.node != me]
+        readers = readers_of(self, topic, qos.stream(self.params.lockstep))
+        kind = type_name(convert.COMMAND_TYPES[self.profile.command.interface])
+        return "; ".join(found.what for found in command_problems(topic, kind, readers, others))
 
     def activate(self) -> None:
         """Motion begins where the robot is measured, with the next instruction."""

@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping
 
 import rclpy
 from rcl_interfaces.srv import GetParameters
-from rclpy.duration import Duration, Infinite
 from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import parameter_value_to_python
-from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import QoSProfile
 from rclpy.validate_topic_name import validate_topic_name
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from vla_ros.bringup import remapping
 from vla_ros.doctor.robot import named_joints
-from vla_ros.doctor.topics import SIM, WALL, Endpoint, Heard, Stream
+from vla_ros.doctor.topics import SIM, WALL, Heard, Stream
 from vla_ros.errors import ConfigError, ObservationError
 from vla_ros.nodes import convert, qos
+from vla_ros.nodes.graph import endpoints, publishers_of, readers_of, type_name
 from vla_ros.observing import check_image
 from vla_ros.profile import RobotProfile
 
@@ -129,8 +129,7 @@ class Listener:
         return Heard(
             self.profile, {name: ear.stream(sensor) for name, ear in self.cameras.items()}, self.joints.stream(sensor),
             self.read, self.node.resolve_topic_name(topic), type_name(self.command),
-            endpoints(self.node.get_subscriptions_info_by_topic(topic), lambda theirs: (stream, theirs)),
-            endpoints(self.node.get_publishers_info_by_topic(topic), None), self.node.count_publishers("/clock"),
+            readers_of(self.node, topic, stream), publishers_of(self.node, topic), self.node.count_publishers("/clock"),
             {name: p["use_sim_time"] for name, p in parameters.items() if "use_sim_time" in p and name != OURS[0]},
             lockstep, round(spent, 1))
 
@@ -186,29 +185,3 @@ class Listener:
         joints = convert.joint_state(message)
         if self.profile.kind == "base" and not joints.velocities:
             raise ObservationError("joints", "joint states without velocities: how fast the base moves is unknown")
-
-
-def type_name(kind: type) -> str:
-    """pkg/msg/Name"""
-    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
-
-
-def without_infinite(profile: QoSProfile) -> QoSProfile:
-    """The graph tells a time that was never set as infinite, and the comparison takes infinite for one that was set."""
-    for name in ("deadline", "lifespan", "liveliness_lease_duration"):
-        if getattr(profile, name) == Infinite:
-            setattr(profile, name, Duration())
-    return profile
-
-
-def endpoints(infos, pair: Callable[[QoSProfile], tuple[QoSProfile, QoSProfile]] | None) -> tuple[Endpoint, ...]:
-    """pair: (publisher's, subscription's) quality of service of theirs and ours; None where it does not matter."""
-    made = []
-    for info in infos:
-        mismatch = ""
-        if pair is not None:
-            compatibility, reason = qos_check_compatible(*pair(without_infinite(info.qos_profile)))
-            mismatch = reason.strip().rstrip(";") if compatibility == QoSCompatibility.ERROR else ""
-        node = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-        made.append(Endpoint(node, info.topic_type, mismatch))
-    return tuple(made)
