@@ -459,8 +459,9 @@ def test_velocities_are_differences_of_targets():
     for i in range(10):
         target, speed = positions.tick(i * TICK).positions, velocities.tick(i * TICK)
         assert speed.positions == {}
-        for name in target:
+        for name in PANDA.joints:
             assert speed.velocities[name] == pytest.approx((target[name] - before[name]) * 60)
+        assert all(0 < speed.velocities[name] <= 0.16 + 1e-6 for name in PANDA.gripper.joints), "0.2 m/s by the URDF"
         before = target
     assert set(velocities.rest.velocities.values()) == {0.0} and positions.rest is None
     assert bench(HUSKY, values=np.ones((8, 2))).rest is None

@@ -19,6 +19,7 @@ from vla_ros.kinematics import ArmKinematics
 from vla_ros.types import JointCommand, Pose, TwistCommand
 
 PANDA = replace(SHIPPED, motion=None)
+VELOCITY = replace(PANDA, command=replace(PANDA.command, interface="velocity"))
 KINEMATICS = ArmKinematics(PANDA)
 FINGERS = PANDA.gripper.joints
 NAMES = (*PANDA.joints, *FINGERS)
@@ -30,8 +31,8 @@ BAD = [np.nan, np.inf, -np.inf]
 targets = st.fixed_dictionaries({name: number(5.0) for name in NAMES})
 
 
-def arm(q=START) -> ArmGuard:
-    guard = ArmGuard(PANDA, KINEMATICS)
+def arm(q=START, profile=PANDA) -> ArmGuard:
+    guard = ArmGuard(profile, KINEMATICS)
     guard.begin(np.array(q))
     return guard
 
@@ -92,13 +93,48 @@ def test_a_target_beyond_the_limits_ends_a_margin_before_them_and_is_told():
     assert PANDA.position_margin > 0 and said.interventions[0].startswith(f"{name} position 9 to")
 
 
-def test_fingers_are_clamped_and_never_blended():
+def test_fingers_are_clamped():
     guard, finger = arm(), FINGERS[0]
     out = guard.check(JointCommand(HOME | {finger: 0.5}))
     assert out.command.positions[finger] == PANDA.gripper.open / 2
     assert any(said.startswith(finger) for said in out.interventions)
+
+
+def test_fingers_by_position_go_at_their_own_speed():
+    guard, finger = arm(), FINGERS[0]
+    guard.begin(START, {finger: 0.03})
     assert guard.check(JointCommand(HOME | {finger: 0.0})).command.positions[finger] == 0.0
-    assert guard.brake().positions[finger] == 0.0, "and stay where they are"
+
+
+def test_fingers_by_velocity_go_no_faster_than_the_urdf_lets_them_and_that_is_told():
+    guard, finger = arm(profile=VELOCITY), FINGERS[0]
+    guard.begin(START, {finger: 0.03, FINGERS[1]: 0.03})
+    step, gone = KINEMATICS.finger_speed[finger] / PANDA.control_rate, []
+    for _ in range(30):
+        said = guard.check(JointCommand(HOME | dict.fromkeys(FINGERS, 0.0)))
+        gone.append(said.command.positions[finger])
+        assert (f"{finger} step" in " ".join(said.interventions)) == (gone[-1] > 0)
+    assert gone[0] == pytest.approx(0.03 - step) and gone[-1] == 0.0 and 0 < step < 0.01
+    assert np.abs(np.diff(gone)).max() <= step + 1e-9
+    guard.check(JointCommand(HOME | {finger: 0.04}))
+    assert guard.brake().positions[finger] == pytest.approx(step), "and stay where they were told to be"
+
+
+def test_fingers_that_hold_a_thing_are_not_told_to_be_where_they_are():
+    guard, finger = arm(profile=VELOCITY), FINGERS[0]
+    guard.begin(START, {finger: 0.02})
+    for _ in range(10):
+        guard.check(JointCommand(HOME | {finger: 0.0}))
+    guard.begin(START, {finger: 0.02})
+    assert guard.check(JointCommand(HOME | {finger: 0.0})).command.positions[finger] == 0.0
+
+
+@pytest.mark.parametrize("measured", [1e9, -1e9, np.nan, np.inf])
+def test_fingers_that_are_measured_where_they_cannot_be_are_told_nothing_absurd(measured):
+    guard, finger = arm(profile=VELOCITY), FINGERS[0]
+    guard.begin(START, {finger: measured})
+    out = guard.check(JointCommand(HOME | {finger: 0.01})).command.positions[finger]
+    assert 0.0 <= out <= PANDA.gripper.open / 2
 
 
 def test_a_hand_that_would_leave_the_workspace_is_held_and_one_outside_may_come_back():

@@ -160,7 +160,9 @@ class Controller:
     def _begin(self) -> None:
         """A motion starts where the robot is, wherever it was left: somebody may have moved it."""
         if self.profile.kind == "arm":
-            self.guard.begin(self.decoder.kinematics.vector(self.current))
+            fingers = self.profile.gripper.joints if self.profile.gripper else ()
+            self.guard.begin(self.decoder.kinematics.vector(self.current),
+                             {name: self.current.positions[name] for name in fingers if name in self.current.positions})
             self.decoder.reset()
         else:
             self.guard.begin()

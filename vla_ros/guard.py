@@ -6,7 +6,7 @@ of acceleration and jerk, an arm moves by plans that keep them (motion.py). What
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +63,9 @@ def further(outside: np.ndarray, before: np.ndarray) -> bool:
 class ArmGuard:
     """Positions inside the URDF's limits less a margin, no faster than its velocity limits, hand in the workspace.
 
-    With `motion` in the profile also within its limits of acceleration and jerk, in braking too.
+    With `motion` in the profile also within its limits of acceleration and jerk, in braking too. Fingers are told to be
+    open or closed, and go there at their own controller's speed; where velocities are commanded there is none, so that
+    the URDF's limit holds for them too.
     """
 
     def __init__(self, profile: RobotProfile, kinematics: ArmKinematics):
@@ -75,19 +77,24 @@ class ArmGuard:
         self.step = dict(zip(names, kinematics.max_velocity / profile.control_rate, strict=True))  # [rad] a period
         for name in profile.gripper.joints if profile.gripper else ():
             self.low[name], self.high[name] = profile.gripper.closed / 2, profile.gripper.open / 2
+        speeds = kinematics.finger_speed if profile.command.interface == "velocity" else {}
+        self.finger_step = {name: speed / profile.control_rate for name, speed in speeds.items()}  # [m] a period
         limits = profile.motion
         self.motion = limits and Motion(1 / profile.control_rate, low, high, kinematics.max_velocity,
                                         limits.acceleration, limits.jerk)
         self.forget()
 
-    def begin(self, measured: np.ndarray) -> None:
-        """Motion starts from `measured` joint positions (N,) [rad]. Raises ActionError where no such joint can be, or
-        none at all: NaN lies in no limits."""
+    def begin(self, measured: np.ndarray, fingers: Mapping[str, float] | None = None) -> None:
+        """Motion starts from `measured` joint positions (N,) [rad], and `fingers` [m] unless those were commanded: what
+        holds a thing is told to close further than it can. Raises ActionError where no such joint can be, or none at
+        all: NaN lies in no limits."""
         for name, value in zip(self.profile.joints, measured, strict=True):
             if not self.low[name] - ASTRAY <= value <= self.high[name] + ASTRAY:
                 raise ActionError("astray", f"{name} is measured at {value:.3g} rad, its limits are "
                                             f"{self.low[name]:.3g} to {self.high[name]:.3g}: nothing moves from there")
-        self._before = (self._before or {}) | dict(zip(self.profile.joints, measured.tolist(), strict=True))
+        inside = {name: min(max(value, self.low[name]), self.high[name]) for name, value in (fingers or {}).items()
+                  if np.isfinite(value)}
+        self._before = inside | (self._before or {}) | self._joints(measured)
         if self.motion:
             self.motion.begin(measured)
 
@@ -130,6 +137,7 @@ class ArmGuard:
         said: list[str] = []
         out = {name: clamp(value, self.low[name], self.high[name], f"{name} position", said)
                for name, value in command.positions.items()}
+        out |= self._fingers(out, said)
         out |= self._planned(out, ahead, said) if self.motion else self._stepped(out, said)
         self._held, self._sent, self._before = 0, True, self._before | out
         return Guarded(JointCommand(dict(self._before)), tuple(said))
@@ -145,6 +153,11 @@ class ArmGuard:
 
     def _joints(self, q: np.ndarray) -> dict[str, float]:
         return dict(zip(self.profile.joints, q.tolist(), strict=True))
+
+    def _fingers(self, out: dict[str, float], said: list[str]) -> dict[str, float]:
+        """At most one period of their highest speed away."""
+        return {name: clamp(out[name], self._before[name] - step, self._before[name] + step, f"{name} step", said)
+                for name, step in self.finger_step.items() if name in out and name in self._before}
 
     def _stepped(self, out: dict[str, float], said: list[str]) -> dict[str, float]:
         """The arm's part of `out`, at most one period of the highest speed away; or where it was, if that leads the

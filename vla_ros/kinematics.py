@@ -18,6 +18,11 @@ from vla_ros.types import JointState, Pose
 SOLVER = "daqp"
 
 
+def place_of(model: pin.Model, joint: str) -> int:
+    """Of a joint's velocity among all."""
+    return model.joints[model.getJointId(joint)].idx_v
+
+
 class ArmKinematics:
     """An arm reduced to the profile's joints. Vectors q are (N,) in the profile's order [rad]."""
 
@@ -30,6 +35,9 @@ class ArmKinematics:
         missing = [j for j in profile.joints if not full.existJointName(j)]
         if missing or not full.existFrame(profile.ee_frame):
             raise ConfigError(f"robot '{profile.name}': {missing or profile.ee_frame} not in {profile.urdf}")
+        fingers = [n for n in (profile.gripper.joints if profile.gripper else ()) if full.existJointName(n)]
+        self.finger_speed = {name: profile.velocity_scale * float(full.velocityLimit[place_of(full, name)])
+                             for name in fingers}  # [m/s] the highest
         locked = [i for i, n in enumerate(full.names) if i and n not in profile.joints]
         self.model = pin.buildReducedModel(full, locked, pin.neutral(full))
         if tuple(self.model.names[1:]) != profile.joints:

@@ -89,6 +89,7 @@ class Limits:
     def __init__(self, controller: Controller, broken: Callable[[str], None]):
         self.controller, self.broken, self.most = controller, broken, Counter()
         self.way: list[np.ndarray] = []  # the last four: positions of the arm, or (v, w) of the base
+        self.fingers: np.ndarray | None = None  # [m] where they were commanded last
         begin, forget = controller.guard.begin, controller.guard.forget
 
         def begun(*measured):
@@ -96,10 +97,12 @@ class Limits:
             if self.way and not np.allclose(self.way[-1], self.way[-2] if measured else 0.0, atol=1e-8):
                 self.broken("begun anew in motion")
             self.way = [np.array(measured[0]) if measured else np.zeros(2)] * 4
+            if self.fingers is None and len(measured) > 1:
+                self.fingers = np.array([measured[1].get(n, np.nan) for n in controller.guard.finger_step])
 
         def forgotten():
             forget()
-            self.way = []
+            self.way, self.fingers = [], None
         controller.guard.begin, controller.guard.forget = begun, forgotten
 
     def hold(self, name: str, made: np.ndarray, limit: np.ndarray) -> None:
@@ -123,7 +126,16 @@ class ArmLimits(Limits):
         limits = {"velocity": guard.kinematics.max_velocity} | (vars(profile.motion) if profile.motion else {})
         for order, (name, limit) in enumerate(limits.items(), 1):
             self.hold(name, np.diff(self.way, order, axis=0)[-1] * profile.control_rate**order, np.array(limit))
+        self._fingers(guard, command)
         self._in_room(guard, q, before)
+
+    def _fingers(self, guard, command: JointCommand) -> None:
+        """From where they were commanded last; the first time, from where the guard has them measured."""
+        now = np.array([command.positions.get(name, np.nan) for name in guard.finger_step])
+        if now.size and not np.isnan(now).any():
+            before, self.fingers = self.fingers, now
+            if before is not None:
+                self.hold("fingers", now - before, np.array([*guard.finger_step.values()]))
 
     def _in_room(self, guard, q: np.ndarray, before: np.ndarray) -> None:
         """Where the hand is, by the box of the profile; as far out as it was, where it was measured outside."""
@@ -212,9 +224,10 @@ class Attack:
 
 
 def robots() -> dict[str, RobotProfile]:
-    """The shipped ones, and an arm without limits of acceleration and jerk."""
+    """The shipped ones, and an arm without limits of acceleration and jerk, which takes velocities."""
     panda, husky = load_profile("panda"), load_profile("husky")
-    return {"panda": panda, "unbounded": replace(panda, motion=None), "husky": husky}
+    by_velocity = replace(panda.command, interface="velocity")
+    return {"panda": panda, "unbounded": replace(panda, motion=None, command=by_velocity), "husky": husky}
 
 
 def main() -> int:

@@ -44,6 +44,7 @@ CONVERT, MALFORMED = "vla_ros/nodes/convert.py", "test/test_convert.py -k malfor
 CHUNKS, COMMANDING = "vla_ros/chunking.py", "vla_ros/nodes/commanding.py"
 BARRED = "barred = self.stopped or self.held or self.missing or not self.instruction"
 HALT, LOOP = "test/test_commanding.py -k halt", "vla_ros/nodes/control_loop.py"
+NODE = "vla_ros/nodes/control_node.py"
 WAY, FINITE = "test/test_motion.py -k limits_hold_whatever", "test/test_guard.py -k not_finite"
 
 MUTANTS = (
@@ -87,6 +88,10 @@ MUTANTS = (
            "test/test_guard.py -k beyond_the_limits"),
     Mutant("step", GUARD, 'clamp(out[name], value - reach[name], value + reach[name], f"{name} step", said)',
            "out[name]", "test/test_guard.py -k never_exceed"),
+    Mutant("fingers by velocity", GUARD, 'clamp(out[name], self._before[name] - step, self._before[name] + step, '
+           'f"{name} step", said)', "out[name]", "test/test_guard.py -k by_velocity"),
+    Mutant("fingers measured where they cannot be", GUARD, "min(max(value, self.low[name]), self.high[name])", "value",
+           "test/test_guard.py -k absurd"),
     Mutant("workspace", GUARD, "if further(outside, self._outside(before.values())):", "if False:",
            "test/test_guard.py -k workspace"),
     Mutant("table", GUARD, "(SLACK, SLACK, CLEARANCE)", "(SLACK, SLACK, SLACK)", "test/test_guard.py -k workspace"),
@@ -140,6 +145,9 @@ MUTANTS = (
     Mutant("clock that jumps", LOOP, "if abs(ahead) > JUMP else", "if False else", "test/test_control_loop.py"),
     Mutant("old joint states", LOOP, 'self.work.fail("joints", fault)', "pass", "test/test_control_loop.py"),
     Mutant("process that stood still", LOOP, "return late > self.pause", "return False", "test/test_control_loop.py"),
+    Mutant("another who commands", NODE, "self.objections or self._not_alone()", "self.objections",
+           "test/ros/test_lifecycle.py -k another_commands"),
+    Mutant("begun anew after a pause", NODE, "self.commanding.begin()", "pass", "test/ros/test_lifecycle.py -k begins"),
     Mutant("stop from before", "vla_ros/nodes/latching.py", "self._kept if self._said is None else", "",
            "test/test_latching.py"),
 )
