@@ -89,6 +89,7 @@ def test_values_reach_the_nodes_that_need_them():
     assert nodes["control_node"].parameters["stop_words"] == nodes["task_node"].parameters["stop_words"] == "mine.yaml"
     assert nodes["control_node"].parameters["stall_time"] == 0.5
     assert nodes["task_node"].parameters["no_progress_time"] == 9.0
+    assert nodes["control_node"].parameters["no_progress_time"] == 9.0
 
 
 def test_each_process_has_the_enclave_that_the_policy_of_sros2_gives_it():

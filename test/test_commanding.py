@@ -256,6 +256,15 @@ def test_joints_that_do_not_follow_are_a_stall(follow, stalls):
     assert work.state != "stalled", "other words begin anew"
 
 
+def test_an_arm_that_stays_in_one_place_is_said_to_until_other_words_come():
+    work = Commanding(PANDA, 500 * MS, 400 * MS, stay_time=1.0)
+    work.instruct("go")
+    states = drive(work, 3.0)
+    assert states[-1] == "no progress" and "has left its place" in work.detail and "no progress" not in states[:50]
+    work.instruct("come")
+    assert work.state != "no progress"
+
+
 def test_nothing_stalls_when_it_is_switched_off():
     work = Commanding(PANDA, 500 * MS, 400 * MS)
     work.joints(joint_state(PANDA))

@@ -142,7 +142,7 @@ def chunks(draw):
     values = np.array(draw(st.lists(finite, min_size=size, max_size=size))).reshape(steps, spec.dim)
     tokens = rng.integers(0, 60000, values.shape).astype(np.int32) if steps and draw(st.booleans()) else None
     return ActionChunk(values, spec, draw(stamps), tokens, draw(st.floats(0, 1)), draw(st.text()), draw(st.text()),
-                       draw(st.dictionaries(st.text(), finite, max_size=4)))
+                       draw(st.dictionaries(st.text(), finite, max_size=4)), done=draw(st.booleans()))
 
 
 @given(chunks(), st.text(), st.integers(0, 2**64 - 1))
@@ -150,7 +150,7 @@ def test_chunks_come_back(chunk, instruction, sequence):
     message = convert.chunk_message(chunk, instruction, sequence)
     back = convert.chunk_from(message)
     assert (message.instruction, message.sequence) == (instruction, sequence)
-    for name in ("spec", "stamp", "confidence", "refusal", "text", "timings"):
+    for name in ("spec", "stamp", "confidence", "refusal", "text", "timings", "done"):
         assert getattr(back, name) == getattr(chunk, name), name
     np.testing.assert_array_equal(back.values, chunk.values)
     assert (back.tokens is None) == (chunk.tokens is None)

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -114,6 +115,18 @@ def test_it_says_in_words_where_it_looks(policy):
     (u, v), (x, y) = ((look.u, look.v) for look in chunk.looks)
     assert chunk.text == (f"I look at the target at ({u:.0f}, {v:.0f}) px and "
                           f"the reference at ({x:.0f}, {y:.0f}) px in 'front'")
+
+
+@pytest.mark.parametrize("dz, fingers, done", [(0.001, 1.0, True), (0.003, 1.0, False), (0.0, 0.0, False)])
+def test_it_is_done_when_a_whole_chunk_asks_for_no_motion(policy, monkeypatch, dz, fingers, done):
+    values = np.tile([-0.001, 0.0, 0.0, 1.0], (8, 1))
+    values[-1, 2:] = dz, fingers
+    monkeypatch.setattr(policy, "actions", SimpleNamespace(unnormalise=lambda normal: values))
+    with judging(policy):
+        assert policy.infer(SEEN).done is done
+    policy.reset()
+    with judging(policy, "impossible"):
+        assert policy.infer(SEEN).refusal and not policy.infer(SEEN).done
 
 
 def test_the_middle_of_a_patch_is_the_look_of_a_model_without_offset():

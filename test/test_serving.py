@@ -53,14 +53,14 @@ def test_the_answer_is_that_of_the_policy_to_the_last_bit():
     def elaborate(chunk):
         values = np.random.default_rng(1).uniform(-0.01, 0.01, chunk.values.shape)
         return replace(chunk, values=values, tokens=np.arange(32).reshape(8, 4), confidence=0.25, text="I look",
-                       timings={"look": 0.5, "act": 0.25}, looks=(Look("target", 3.5, 4.25, 0.5),))
+                       timings={"look": 0.5, "act": 0.25}, looks=(Look("target", 3.5, 4.25, 0.5),), done=True)
     policy = Scripted(behave=elaborate)
     here = policy.infer(SEEN)
     with serving(policy, PANDA) as made:
         there = made.client().infer(SEEN)
     assert there.values.tobytes() == here.values.tobytes() and there.tokens.tobytes() == here.tokens.tobytes()
-    assert (there.stamp, there.spec, there.confidence, there.text, there.refusal, there.looks) == (
-        here.stamp, here.spec, here.confidence, here.text, here.refusal, here.looks)
+    assert (there.stamp, there.spec, there.confidence, there.text, there.refusal, there.looks, there.done) == (
+        here.stamp, here.spec, here.confidence, here.text, here.refusal, here.looks, True)
     assert {name: there.timings[name] for name in here.timings} == here.timings
     assert list(there.timings) == ["look", "act", "network"] and there.timings["network"] >= 0
 
@@ -229,6 +229,7 @@ GOOD = reply(ActionChunk(np.zeros((8, 4)), PANDA.action, 7), 0.01)
     ({"refusal": 3}, "refusal must be text"), ({"text": "x" * 1001}, "text must be text"),
     ({"confidence": 1.5}, "confidence"), ({"confidence": float("nan")}, "confidence"), ({"confidence": "1"}, "confid"),
     ({"tokens": np.zeros((8, 3), int)}, "tokens"), ({"tokens": np.zeros((8, 4))}, "tokens"),
+    ({"done": "yes"}, "done must be true or false"),
     ({"looks": 3}, "looks"), ({"looks": [3]}, "looks"), ({"looks": [{"name": "target"}]}, "looks"),
     ({"looks": [{"name": "t", "u": float("inf"), "v": 1, "confidence": 1}]}, "looks")], ids=str)
 def test_replies_that_must_not_be_executed_are_refused(wrong, words):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 from core_samples import HUSKY, PANDA, joint_state
 
-from vla_ros.nodes.stalling import ARM, WHEELS, Stalling
+from vla_ros.nodes.stalling import ARM, PLACE, WHEELS, Stalling, Staying
 from vla_ros.types import JointCommand, TwistCommand
 
 S = 10**9
@@ -84,3 +85,38 @@ def test_a_base_whose_wheels_do_not_turn(v, w, moved, stalls):
     assert (run(stalling, 4.0, lambda t: TwistCommand(v, w), lambda t: moved * t) is not None) == stalls
     assert ("_wheel should turn at" in stalling.reason) == stalls
     assert WHEELS.gap == 10 * WHEELS.band and ARM.gap == pytest.approx(10 * ARM.band)
+
+
+def stays(staying, seconds, moved, joint=JOINT, held=lambda t: False):
+    """moved: how far a joint is from where it began; held: whether nothing is executed. When it says so first [s]."""
+    for i in range(round(seconds * 60)):
+        joints = joint_state(staying_robot(staying), i * TICK)
+        if joint in joints.positions:
+            joints = replace(joints, positions=joints.positions | {joint: joints.positions[joint] + moved(i / 60)})
+        if not held(i / 60):
+            staying.add(i * TICK, joints)
+        if staying.reason:
+            return i / 60
+    return None
+
+
+def staying_robot(staying):
+    return PANDA if staying._room.get(JOINT) else HUSKY
+
+
+def test_an_arm_that_moves_about_in_one_place_makes_no_progress():
+    staying = Staying(PANDA, 2.0)
+    assert stays(staying, 5.0, lambda t: 0.9 * PLACE["arm"] * math.sin(9 * t)) == pytest.approx(2.0, abs=0.05)
+    assert staying.reason == "no joint has left its place by 0.05 rad for 2.0 s"
+    staying.forget()
+    assert staying.reason == ""
+
+
+@pytest.mark.parametrize("robot, patience, moved, joint, held", [
+    (PANDA, 2.0, lambda t: 0.03 * t, JOINT, lambda t: False),  # slow, but it gets away
+    (PANDA, 2.0, lambda t: -0.02 * (int(t) % 2), PANDA.gripper.joints[0], lambda t: False),  # it takes and lets go
+    (PANDA, 2.0, lambda t: 0.0, JOINT, lambda t: t % 2.2 > 0.1),  # executed now and then
+    (PANDA, 0.0, lambda t: 0.0, JOINT, lambda t: False),  # switched off
+    (HUSKY, 2.0, lambda t: 0.0, JOINT, lambda t: False)])  # a base
+def test_what_is_no_lack_of_progress(robot, patience, moved, joint, held):
+    assert stays(Staying(robot, patience), 10.0, moved, joint, held) is None

@@ -33,9 +33,9 @@ class Bench:
         self.board.task = TaskReport(self.ros if stamp is None else stamp, instruction, success, distance, self.clock)
         return self.execution.task(self.board.task)
 
-    def chunk(self, instruction="go", refusal="", stamp=None):
+    def chunk(self, instruction="go", refusal="", stamp=None, done=False):
         stamp = self.ros if stamp is None else stamp
-        return self.execution.chunk(instruction, stamp, refusal, "", {"total": 0.05}, self.clock)
+        return self.execution.chunk(instruction, stamp, refusal, "", {"total": 0.05}, self.clock, done)
 
     def check(self, seconds=0.0, alive=True):
         """After some time in which the nodes go on speaking."""
@@ -117,6 +117,27 @@ def test_the_time_limit_without_a_simulated_task():
     assert bench.check(10.1).outcome == "timed out", "also when no chunk ever came"
 
 
+def test_a_policy_that_says_for_a_while_that_it_is_done_is_believed_where_nobody_judges():
+    bench = Bench().started()
+    begin = bench.ros
+    at = [begin + round(seconds * 1e9) for seconds in (0.1, 0.9, 1.0, 1.5, 2.1)]
+    assert bench.chunk(stamp=at[0], done=True) is None and bench.chunk(stamp=at[1], done=True) is None
+    assert bench.chunk(stamp=at[2]) is None, "it moved again"
+    assert bench.chunk(stamp=at[3], done=True) is None
+    assert bench.chunk(stamp=at[3] + round(0.99e9), done=True) is None
+    verdict = bench.chunk(stamp=at[3] + round(1e9), done=True)
+    assert verdict.outcome == "succeeded" and "own account" in verdict.message
+
+
+def test_a_simulated_task_knows_better_than_a_policy_that_says_that_it_is_done():
+    for judged, outcome in (("go", None), ("something else", "succeeded")):
+        bench = Bench().started()
+        bench.task(instruction=judged)
+        assert bench.chunk(stamp=bench.ros, done=True) is None
+        verdict = bench.chunk(stamp=bench.ros + round(2e9), done=True)
+        assert (verdict and verdict.outcome) == outcome
+
+
 def test_refused_by_chunk_or_by_status():
     bench = Bench().started()
     verdict = bench.chunk(refusal="no cube")
@@ -152,6 +173,17 @@ def test_a_halt_carries_the_control_nodes_reason(reason):
     assert bench.check() is None
     verdict = bench.check(1.1)
     assert (verdict.outcome, verdict.message) == ("halted", f"control node: {reason}")
+
+
+def test_an_arm_in_one_place_makes_no_progress_where_no_simulated_task_knows_better():
+    for judged, outcome in (("go", None), ("something else", "no progress")):
+        bench = Bench().started()
+        bench.task(instruction=judged)
+        bench.control("no progress", instruction="other words")
+        assert bench.check() is None
+        bench.control("no progress", detail="no joint has left its place")
+        verdict = bench.check()
+        assert (verdict and verdict.outcome) == outcome
 
 
 def test_stalled_at_once_and_only_about_these_words():

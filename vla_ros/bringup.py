@@ -134,7 +134,7 @@ STOP_WORDS = Argument("stop_words", "", "YAML file of the words that stop the ro
 STALL_TIME = Argument("stall_time", 3.0, "[s] ROS time that the joints may rest while they are told to move, before an "
                       "instruction ends as stalled; 0: for ever")
 NO_PROGRESS_TIME = Argument("no_progress_time", 20.0, "[s] ROS time, after which an instruction ends when the distance "
-                            "left is known and has not become less; 0: never")
+                            "left has not become less, or, where nobody knows it, an arm stayed in one place; 0: never")
 AUTOSTART = Argument("autostart", True, "policy and control node configure and activate themselves; false: a manager "
                      "does, or `ros2 lifecycle set`")
 OUTCOMES = (STOP_WORDS, STALL_TIME, NO_PROGRESS_TIME)
@@ -196,9 +196,10 @@ def command_path(a: dict, shared: dict, control: dict) -> tuple[Process, ...]:
     robot, managed = {"robot": a["robot"]}, {"policy": a["policy"], "autostart": a["autostart"]}
     policy = robot | managed | {"instruction_filter": a["instruction_filter"], "execute_steps": a["execute_steps"]}
     stops = {"stop_words": a["stop_words"]}
-    control = robot | managed | stops | {"stall_time": a["stall_time"], "splice": a["splice"],
-                                         "chunk_timeout": a["chunk_timeout"]} | control
-    task = stops | {"time_limit": a["time_limit"], "no_progress_time": a["no_progress_time"]}
+    patience = {"no_progress_time": a["no_progress_time"]}
+    control = robot | managed | stops | patience | {"stall_time": a["stall_time"], "splice": a["splice"],
+                                                    "chunk_timeout": a["chunk_timeout"]} | control
+    task = stops | patience | {"time_limit": a["time_limit"]}
     lasting = load_profile(a["robot"]).command.interface in LASTING and not shared.get("lockstep")
     watchdog = Process("watchdog_node", robot | {"use_sim_time": shared["use_sim_time"]}, ("publisher", "/diagnostics"))
     return (Process("policy_node", policy | shared, ("topic", "vla/policy_status"), restart=True),

@@ -89,6 +89,7 @@ class ActionChunk:
     text:       what the model said before it acted (where it looks), for people.
     timings:    seconds per stage.
     looks:      where the model looked; they do not travel with the chunk.
+    done:       the policy says that nothing is left to do; one that cannot tell never does.
     """
 
     values: np.ndarray
@@ -100,6 +101,7 @@ class ActionChunk:
     text: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)
     looks: tuple[Look, ...] = ()
+    done: bool = False
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ def graph(bench, monkeypatch):
     bench.until(sent.done, "the goal accepted")
     done = sent.result().get_result_async()
     yield SimpleNamespace(node=node, hold=hold, begin=begin, succeed=succeed, say=say, bench=bench, client=client,
+                          chunks=chunks, words=words,
                           result=lambda: bench.until(lambda: done.done() and done.result().result, "the result"))
     client.destroy()
 
@@ -103,6 +104,20 @@ def test_a_part_begins_when_the_one_before_has_succeeded(graph):
         graph.hold("")
     result = graph.result()
     assert (result.outcome, result.chunks) == (Result.SUCCEEDED, 2) and result.message.endswith("(part 2 of 2)")
+
+
+def test_without_a_simulation_a_part_is_done_when_the_policy_has_said_so_for_a_second(graph):
+    for part in PARTS:
+        now = graph.node.now() // 10**9  # [s]
+        graph.begin(part, now)
+        for later in (1, 2):
+            assert graph.node.ending is None
+            graph.chunks.publish(ActionChunk(header=at(now + later), instruction=part, done=True))
+            graph.bench.until(lambda later=later: graph.node.execution.chunks == 1 + later, "a chunk that says so")
+        graph.bench.until(lambda: graph.words[-1].data == "" and graph.node.ending, "the words taken back")
+        graph.hold("")
+    result = graph.result()
+    assert result.outcome == Result.SUCCEEDED and "by the policy's own account" in result.message
 
 
 @pytest.mark.parametrize("words", ["stop", "touch the green ball"])

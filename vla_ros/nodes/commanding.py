@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from vla_ros.control import Controller, Tick
 from vla_ros.errors import ActionError
-from vla_ros.nodes.stalling import Stalling
-from vla_ros.nodes.states import EXECUTING, FAILED, HALTED, HELD, HOLDING, IDLE, STALLED, STOPPED
+from vla_ros.nodes.stalling import Stalling, Staying
+from vla_ros.nodes.states import EXECUTING, FAILED, HALTED, HELD, HOLDING, IDLE, NO_PROGRESS, STALLED, STOPPED
 from vla_ros.nodes.statistics import Window
 from vla_ros.profile import RobotProfile
 from vla_ros.splicing import DEFAULT
@@ -47,15 +47,17 @@ class Commanding:
     and nothing is late.
     insist: commands of rest that are sent before silence; None: no silence, as where each joint state is answered.
     stall_time: [s] that the joints may rest while they are told to move, before it is said; 0: for ever.
+    stay_time: [s] that an arm may execute chunks without leaving its place, before it is said; 0: for ever.
     means_stop: whether an instruction means stop.
     splice: how a newer chunk takes over from the one that runs, by name (splicing.py).
     """
 
     def __init__(self, profile: RobotProfile, max_gap: int, execute: int = 0, insist: int | None = None,
                  stall_time: float = 0.0, means_stop: Callable[[str], bool] = lambda words: False,
-                 splice: str = DEFAULT, timeout: int | None = None):
+                 splice: str = DEFAULT, timeout: int | None = None, stay_time: float = 0.0):
         self.profile, self.controller = profile, Controller(profile, splice)
-        self.stalling, self._means_stop = Stalling(profile, stall_time), means_stop
+        self.stalling, self.staying = Stalling(profile, stall_time), Staying(profile, stay_time)
+        self._means_stop = means_stop
         self.instruction, self.stopped, self.fault = "", False, ""
         self.halted = False  # by the fault
         self.held = False  # the last words that were not empty mean stop
@@ -96,6 +98,7 @@ class Commanding:
         """Ends the motion: what follows is a hold."""
         self.controller.halt()
         self.stalling.forget()
+        self.staying.forget()
         self._last_step = None
 
     def joints(self, joints: JointState) -> None:
@@ -158,6 +161,7 @@ class Commanding:
     def _begin_anew(self) -> None:
         self.controller.reset()
         self.stalling.forget()
+        self.staying.forget()
         self.accepted, self.moved, self._last_step = None, Tick(None, None), None
         self.fault = self.fault if self.halted else ""
 
@@ -223,6 +227,7 @@ class Commanding:
     def _executed(self, now: int, moved: Tick) -> None:
         """A fault is over when a chunk that came after it moves the robot, not when it comes: it may fail too."""
         self.stalling.add(now, moved.command, self.controller.current)
+        self.staying.add(now, self.controller.current)
         self._last_step = now
         if not self._answered:
             self._answered, self.fault, self.begun = True, "", self.accepted
@@ -291,6 +296,8 @@ class Commanding:
             return HALTED
         if self.stalling.reason:
             return STALLED
+        if self.staying.reason:
+            return NO_PROGRESS
         if self.moved.step is not None:
             return EXECUTING
         if self.fault:
@@ -306,8 +313,8 @@ class Commanding:
             return f"told to stop: '{self.instruction}'"
         if self.halted:
             return f"{self.fault} (only another instruction moves again)"
-        if self.stalling.reason or self.fault:
-            return self.stalling.reason or self.fault
+        if reason := self.stalling.reason or self.staying.reason or self.fault:
+            return reason
         if self.accepted is not None and self.accepted.chunk.refusal:
             return f"the policy refuses: {self.accepted.chunk.refusal}"
         return "; ".join(self.moved.interventions)

@@ -51,6 +51,8 @@ PARAMETERS = (
     Parameter("insist", 0.5, "[s] that commands of rest are sent before silence", 0.0, 60.0),
     Parameter("stall_time", 3.0, "[s] ROS time that the joints may rest while they are told to move, before the robot "
               "counts as stalled; 0: for ever", 0.0, 600.0),
+    Parameter("no_progress_time", 20.0, "[s] ROS time that an arm may stay in one place while chunks are executed, "
+              "however it moves there; 0: for ever", 0.0, 86400.0),
     params.STOP_WORDS,
     params.LOCKSTEP,
     params.EXECUTE_STEPS,
@@ -86,7 +88,8 @@ class ControlNode(Managed):
         timeout = self.params.chunk_timeout or self.profile.chunk_timeout
         self.commanding = Commanding(self.profile, round(gap * 1e9), execute, insist, self.params.stall_time,
                                      StopWords.load(self.params.stop_words).mean, self.params.splice,
-                                     None if self.params.lockstep else round(timeout * 1e9))
+                                     None if self.params.lockstep else round(timeout * 1e9),
+                                     self.params.no_progress_time)
         self.commanding.stop(self.latch.latched)
         silence = silence_limit(self.commanding.controller.guard.braking)
         self.signs = Signs({POLICY: silence, TASK: silence, ROBOT: max(PAUSE, 3 * period)})

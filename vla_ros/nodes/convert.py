@@ -37,7 +37,8 @@ POLICY_STATES = {states.WAITING: PolicyStatus.WAITING, states.RUNNING: PolicySta
 CONTROL_STATES = {states.IDLE: ControlStatus.IDLE, states.EXECUTING: ControlStatus.EXECUTING,
                   states.HOLDING: ControlStatus.HOLDING, states.STOPPED: ControlStatus.STOPPED,
                   states.FAILED: ControlStatus.FAILED, states.STALLED: ControlStatus.STALLED,
-                  states.HELD: ControlStatus.HELD, states.HALTED: ControlStatus.HALTED}
+                  states.HELD: ControlStatus.HELD, states.HALTED: ControlStatus.HALTED,
+                  states.NO_PROGRESS: ControlStatus.NO_PROGRESS}
 OUTCOMES = {states.SUCCEEDED: ExecuteInstruction.Result.SUCCEEDED, states.REFUSED: ExecuteInstruction.Result.REFUSED,
             states.TIMED_OUT: ExecuteInstruction.Result.TIMED_OUT, states.CANCELED: ExecuteInstruction.Result.CANCELED,
             states.HALTED: ExecuteInstruction.Result.HALTED, states.STALLED: ExecuteInstruction.Result.STALLED,
@@ -172,7 +173,7 @@ def chunk_message(chunk: ActionChunk, instruction: str = "", sequence: int = 0) 
         names=list(spec.names), units=list(spec.units), mode=spec.mode, gripper=spec.gripper, period=spec.period,
         horizon=spec.horizon, steps=len(values), values=array.array("d", values.ravel()),
         tokens=array.array("i", [] if chunk.tokens is None else np.asarray(chunk.tokens).ravel().tolist()),
-        confidence=float(chunk.confidence), refusal=chunk.refusal, text=chunk.text,
+        confidence=float(chunk.confidence), refusal=chunk.refusal, text=chunk.text, done=chunk.done,
         stages=list(chunk.timings), seconds=array.array("d", chunk.timings.values()))
 
 
@@ -197,7 +198,7 @@ def chunk_from(message: ActionChunkMsg) -> ActionChunk:
         raise ActionError("finite", "the timings of a chunk are not finite")
     tokens = np.array(message.tokens, np.int32).reshape(steps, dim) if len(message.tokens) else None
     return ActionChunk(values, spec, nanoseconds(message.header.stamp), tokens, message.confidence, message.refusal,
-                       message.text, dict(zip(message.stages, message.seconds, strict=True)))
+                       message.text, dict(zip(message.stages, message.seconds, strict=True)), done=message.done)
 
 
 def check_values(values: np.ndarray, spec: ActionSpec) -> None:

@@ -1,4 +1,4 @@
-"""Whether a robot that is told to move does: its commands against its measured joints. No ROS, no clock of its own.
+"""Whether a robot that is told to move does, and gets anywhere. No ROS, no clock of its own.
 
 A joint in working order follows its target within tenths of a second. Where every joint stays where it is while some
 target is well away from it, for seconds, the drives are off, the robot is blocked, or nobody listens to the commands.
@@ -25,6 +25,7 @@ class Tolerances:
 
 ARM = Tolerances(0.003, 0.03)  # 0.03 rad is 1.5 cm at half a metre
 WHEELS = Tolerances(0.02, 0.2)  # of a wheel of 18 cm: 3.6 mm and 3.6 cm
+PLACE = {"arm": 0.05, "fingers": 0.005}  # [rad], [m] a joint within it is where it was: 2.5 cm at half a metre
 AHEAD = 1.0  # [s] a velocity tells a wheel to be where it takes it in this time
 
 
@@ -74,3 +75,33 @@ class Stalling:
         if self.profile.kind == "base":
             return f"{name} should turn at {gap / AHEAD:.2f} rad/s"
         return f"{name} is {gap:.3f} rad (or m) from its target"
+
+
+class Staying:
+    """patience: [s] that an arm may stay in one place while chunks are executed, however it moves there; 0: for ever.
+
+    As Nav2's progress checker asks of a base. A base of ours is not asked: its wheels turn also in a circle.
+    """
+
+    def __init__(self, profile: RobotProfile, patience: float):
+        self._patience = round(patience * 1e9) if profile.kind == "arm" else 0
+        self._room = dict.fromkeys(profile.joints, PLACE["arm"]) | dict.fromkeys(
+            profile.gripper.joints if profile.gripper else (), PLACE["fingers"])
+        self.forget()
+
+    def forget(self) -> None:
+        """Begins anew: with other words, after a stop, when nothing is known of what was before."""
+        self.reason = ""
+        self._place: dict[str, float] = {}  # [rad or m] where the joints were
+        self._since = self._told = 0  # [ns] since when they are there, and when they were told to move last
+
+    def add(self, now: int, measured: JointState) -> None:
+        """The newest joint states when a command of a chunk goes out at `now` [ns]."""
+        joints = measured.positions
+        left = any(abs(joints[name] - place) > self._room[name] for name, place in self._place.items())
+        if not self._place or left or now - self._told > self._patience:
+            self.forget()
+            self._place, self._since = {name: joints[name] for name in self._room if name in joints}, now
+        self._told = now
+        if 0 < self._patience <= now - self._since:
+            self.reason = f"no joint has left its place by {PLACE['arm']:g} rad for {(now - self._since) / 1e9:.1f} s"

@@ -4,7 +4,7 @@
 WAITING, RUNNING, REFUSED, STALE = "waiting", "running", "refused", "stale"
 # vla/control_status
 IDLE, EXECUTING, HOLDING, STOPPED = "idle", "executing", "holding", "stopped"
-STALLED, HELD = "stalled", "held"
+STALLED, NO_PROGRESS, HELD = "stalled", "no progress", "held"
 # both
 FAILED = "failed"
 # of a lifecycle node that waits to be activated; the detail of a status begins with it
@@ -12,5 +12,4 @@ INACTIVE = "inactive"
 # of vla/control_status and an outcome of vla/execute
 HALTED = "halted"
 # the outcome of vla/execute
-SUCCEEDED, TIMED_OUT, CANCELED = "succeeded", "timed out", "canceled"
-NO_PROGRESS = "no progress"  # and REFUSED, STALLED, HALTED
+SUCCEEDED, TIMED_OUT, CANCELED = "succeeded", "timed out", "canceled"  # and REFUSED, STALLED, NO_PROGRESS, HALTED

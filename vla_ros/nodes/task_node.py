@@ -119,7 +119,7 @@ class TaskNode(Node):
         if self.execution is not None:
             self._settle(self.execution.chunk(
                 message.instruction, convert.nanoseconds(message.header.stamp), message.refusal, message.text,
-                dict(zip(message.stages, message.seconds, strict=False)), time.monotonic()))
+                dict(zip(message.stages, message.seconds, strict=False)), time.monotonic(), message.done))
 
     def _on_task(self, message: TaskState) -> None:
         self.board.task = TaskReport(convert.nanoseconds(message.header.stamp), convert.words(message.instruction),

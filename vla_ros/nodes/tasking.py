@@ -26,6 +26,7 @@ from vla_ros.nodes.states import (
 from vla_ros.nodes.statistics import Stages
 
 POLICY, CONTROL, SIMULATION = "policy node", "control node", "simulation"
+DONE = 1.0  # [s] ROS time that a policy says that it is done, before it counts
 GRACE = 1.0  # [s] steady: trouble that lasts as long ends the execution; a single refused chunk does not
 
 
@@ -97,6 +98,12 @@ class Execution:
         self.chunks = 0
         self.stages = Stages(1000)
         self._troubled: float | None = None  # [s] steady, since when
+        self._done: int | None = None  # [ns] stamp of the first observation since when the policy says that it is
+
+    @property
+    def _judged(self) -> bool:
+        """Whether a simulated task says how these words stand."""
+        return self.board.task is not None and self.board.task.instruction == self.instruction
 
     @property
     def wanted(self) -> str:
@@ -104,11 +111,9 @@ class Execution:
         return self.instruction if self.cleared else ""
 
     def chunk(self, instruction: str, stamp: int, refusal: str, text: str, timings: Mapping[str, float],
-              now: float) -> Verdict | None:
-        """A chunk that the policy node published.
-
-        No policy says yet that it is done. One that does would say so in a field of ActionChunk, and end it here.
-        """
+              now: float, done: bool = False) -> Verdict | None:
+        """A chunk that the policy node published. done: it says that nothing is left to do; where it does so for DONE,
+        and no simulated task knows better, that is the end."""
         if instruction != self.instruction or not self.cleared or self.stops:
             return None
         if refusal:
@@ -117,7 +122,10 @@ class Execution:
             self.first, self.first_chunk = stamp, now - self.begun
         self.chunks, self.text, self.latency = self.chunks + 1, text, timings.get("total", 0.0)
         self.stages.add(timings)
-        return None
+        self._done = (stamp if self._done is None else self._done) if done else None
+        if self._done is None or self._judged or stamp - self._done < round(DONE * 1e9):
+            return None
+        return Verdict(SUCCEEDED, f"done, by the policy's own account: it has had nothing left to do for {DONE:g} s")
 
     def task(self, report: TaskReport) -> Verdict | None:
         """The simulated task's state: its predicate decides, when its words are those being executed."""
@@ -182,6 +190,8 @@ class Execution:
             return Verdict(HALTED, f"{CONTROL}: {control.detail}")
         if control.state == STALLED and control.instruction == self.instruction:
             return Verdict(STALLED, control.detail)
+        if control.state == NO_PROGRESS and control.instruction == self.instruction and not self._judged:
+            return Verdict(NO_PROGRESS, control.detail)
         if policy.state == REFUSED and policy.instruction == self.instruction:
             return Verdict(REFUSED, policy.detail)
         verdict = self._trouble(POLICY, policy) or self._trouble(CONTROL, control)
@@ -203,8 +213,7 @@ class Execution:
 
     def _late(self, ros_now: int) -> Verdict | None:
         """The task's own stamps decide where they are known: they come in order with its success."""
-        task = self.board.task
-        if self.first is not None and task is not None and task.instruction == self.instruction:
+        if self.first is not None and self._judged:
             return None
         since = self.accepted if self.first is None else self.first
         return self._timed_out() if ros_now - since > round(self.time_limit * 1e9) else None

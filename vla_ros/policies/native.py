@@ -25,6 +25,7 @@ from vla_ros.types import ActionChunk, Answer, Look, Observation
 
 REASONS = {"absent": "I do not see what '{}' is about", "impossible": "I cannot do '{}'",
            "nonsense": "I do not understand '{}'"}
+STILL = 0.002  # [m, rad; a base: m/s, rad/s] and less in every step is no motion, as in training
 
 
 class NativePolicy:
@@ -98,7 +99,7 @@ class NativePolicy:
             values = self.actions.unnormalise(self.bins.decode(bins))
             made[rows[row]] = ActionChunk(
                 values, self.spec, observations[rows[row]].stamp, tokens=bins + vocab.ACTIONS, confidence=confidence,
-                text=said(looks, self.cameras[0]), timings=timings,
+                text=said(looks, self.cameras[0]), timings=timings, done=nothing_left(values, self.spec),
                 looks=tuple(look for look in looks if look is not None))
         lap("decode")
         return made
@@ -201,6 +202,12 @@ class NativePolicy:
                                            f"got {None if image is None else image.shape}")
         check_shows(self.cameras[0], image)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def nothing_left(values: np.ndarray, spec: ActionSpec) -> bool:
+    """Whether a chunk (T, D) asks for no motion, as in training when it is done; the fingers stay as they are."""
+    fingers = np.array([name == "gripper" for name in spec.names])
+    return bool((np.abs(values[:, ~fingers]) < STILL).all() and (np.ptp(values[:, fingers], axis=0) == 0).all())
 
 
 def said(looks: list[Look | None], camera: str) -> str:

@@ -100,7 +100,7 @@ def finite(value: Any) -> bool:
 def reply(chunk: ActionChunk, seconds: float) -> dict:
     """seconds: what the inference took."""
     made = {"actions": np.asarray(chunk.values, np.float64), "refusal": chunk.refusal, "text": chunk.text,
-            "confidence": float(chunk.confidence), "looks": [vars(look) for look in chunk.looks],
+            "done": chunk.done, "confidence": float(chunk.confidence), "looks": [vars(look) for look in chunk.looks],
             "policy_timing": {f"{stage}_ms": 1e3 * value for stage, value in chunk.timings.items()},
             "server_timing": {"infer_ms": 1e3 * seconds}}
     return made if chunk.tokens is None else made | {"tokens": np.asarray(chunk.tokens, np.int64)}
@@ -115,9 +115,12 @@ def read_reply(said: Any, spec: ActionSpec, stamp: int, seconds: float) -> Actio
     confidence = said.get("confidence", 1.0)
     if not finite(confidence) or not 0 <= confidence <= 1:
         raise RemoteError(f"confidence {str(confidence)[:20]} must lie between 0 and 1")
+    done = said.get("done", False)
+    if not isinstance(done, bool | np.bool_):
+        raise RemoteError("done must be true or false")
     return ActionChunk(values, spec, stamp, tokens=tokens(said.get("tokens"), values.shape), refusal=refusal,
                        confidence=float(confidence), text=text(said, "text"), timings=timings(said, seconds),
-                       looks=looks(said.get("looks", [])))
+                       looks=looks(said.get("looks", [])), done=bool(done))
 
 
 def actions(said: Any, spec: ActionSpec, steps: int) -> np.ndarray:
