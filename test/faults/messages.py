@@ -14,6 +14,7 @@ import json
 import math
 import random
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,6 +45,7 @@ NODES = {"control_node": (ControlNode, {}), "policy_node": (PolicyNode, {"policy
          "task_node": (TaskNode, {}), "sim_node": (SimNode, {"world": "mock"})}
 FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-300, 1e9, -1e9, 1e308, math.nan, math.inf, -math.inf)
 LONG = 1_000_000  # characters of the longest text
+SOON = 10.0  # [s] until the middleware knows who reads the commands
 EVERY = 25  # messages, after which a good set comes
 PICTURE = np.repeat(np.arange(128 * 128, dtype=np.uint8).reshape(128, 128, 1), 3, axis=2)
 ALPHABET = "abc 0/\\\"'{}\n\t\x00é漢🙂"
@@ -194,6 +196,9 @@ def activate(node: Managed, samples: Samples, rng: random.Random) -> None:
     for subscription in node.subscriptions:
         if subscription.msg_type in (Image, JointState):
             subscription.callback(samples.make(subscription.msg_type, rng))
+    end = time.monotonic() + SOON
+    while "nobody reads" in node.lacking() and time.monotonic() < end:
+        time.sleep(0.01)
     node.trigger_activate()
     assert node.active, node.standing
 
@@ -248,7 +253,9 @@ def main() -> int:
         make, parameters = NODES[name]
         words = [word for key, value in parameters.items() for word in ("-p", f"{key}:={literal(value)}")]
         rclpy.init(args=["--ros-args", *words])
-        node = make()
+        node, robot = make(), rclpy.create_node("robot")
+        command = profile.command
+        robot.create_subscription(convert.COMMAND_TYPES[command.interface], command.topic, print, 1)  # never spun
         set_logger_level(node.get_logger().name, LoggingSeverity.FATAL)
         limits = None
         if name == "control_node":
@@ -267,7 +274,8 @@ def main() -> int:
         if isinstance(node, PolicyNode):
             answered, refused = node.inferring.chunks, dict(node.inferring.refusals)
         node.close()
-        node.destroy_node()
+        for made in (node, robot):
+            made.destroy_node()
         rclpy.try_shutdown()
     for text in [*sorted(set(raised))[:20], *broken[:20]]:
         print(text[:300])
