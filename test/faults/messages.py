@@ -185,8 +185,8 @@ class Feed:
 
 
 def threads(node) -> list[str]:
-    """Those of the node that have ended."""
-    ended = {"control loop": isinstance(node, ControlNode) and node.loop.broken,
+    """Those of the node that have ended; a transition may have taken the control loop away."""
+    ended = {"control loop": isinstance(node, ControlNode) and node.loop is not None and node.loop.broken,
              "inference": isinstance(node, PolicyNode) and node._worker.broken}
     return [f"the thread of the {name} has ended" for name, over in ended.items() if over]
 
