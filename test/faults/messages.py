@@ -34,7 +34,7 @@ from vla_ros.guard import ASTRAY
 from vla_ros.kinematics import ArmKinematics
 from vla_ros.nodes import convert
 from vla_ros.nodes.control_node import ControlNode
-from vla_ros.nodes.managed import Managed
+from vla_ros.nodes.managed import FINALIZED, UNCONFIGURED, Managed
 from vla_ros.nodes.policy_node import PolicyNode
 from vla_ros.nodes.sim_node import SimNode
 from vla_ros.nodes.task_node import TaskNode
@@ -170,6 +170,8 @@ class Feed:
 
     def __call__(self, rng: random.Random, attacked: str) -> None:
         self.turn += 1
+        if isinstance(self.node, Managed) and self.node.state in (UNCONFIGURED, FINALIZED):
+            return  # it hears nothing of this any more
         if isinstance(self.node, PolicyNode):
             for sensor in self.node.subscriptions:
                 if sensor.msg_type in (Image, JointState) and (sensor.topic_name != attacked or self.turn % EVERY == 0):
@@ -265,6 +267,7 @@ def main() -> int:
                                   lambda node=node: node.get_clock().now().nanoseconds), Fuzz(args.seed)
         if isinstance(node, Managed):
             activate(node, samples, fuzzer.random)
+        counted = getattr(node, "inferring", None)
         results = fuzz(node, samples, fuzzer, args.n, raised)
         for result in results:
             print(f"{name:14} {result['input']:28} n {result['n']:7}  raised {result['raised']}", flush=True)
@@ -272,7 +275,7 @@ def main() -> int:
         if limits:
             broken, commands = limits.broken, limits.seen
         if isinstance(node, PolicyNode):
-            answered, refused = node.inferring.chunks, dict(node.inferring.refusals)
+            answered, refused = counted.chunks, dict(counted.refusals)
         node.close()
         for made in (node, robot):
             made.destroy_node()
