@@ -147,6 +147,39 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(llava, demos, tmp_path, mon
         tune(replace(SETTINGS, learning_rate=1.0), llava, tmp_path / "whole", demos, 1)
 
 
+def test_a_run_with_rounds_of_its_own_episodes_goes_on_as_if_nothing_had_been_too(llava, demos, tmp_path, monkeypatch):
+    """Killed where it is about to act, with nothing of that round on disk."""
+    settings = replace(SETTINGS, demos=Demos(("reach",), 1), rounds=1, save_every=100)
+    whole = tune(settings, llava, tmp_path / "whole", demos, 1)
+    act = finetuning.roll_out
+
+    def killed(*args):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(finetuning, "roll_out", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tune(settings, llava, tmp_path / "parted", demos, 1)
+    assert not list((tmp_path / "parted").glob("acted*"))
+    monkeypatch.setattr(finetuning, "roll_out", act)
+    parted = tune(settings, llava, tmp_path / "parted", demos, 1)
+    frames = [recording.read(tmp_path / run / "acted-0.npz") for run in ("whole", "parted")]
+    assert all((frames[0][name] == frames[1][name]).all() for name in recording.FIELDS)
+    assert len(frames[0]["image"]) > 10 and set(frames[0]["episode"]) == {FIRST_SEED}
+    a, b = (load_file(folder / "model.safetensors") for folder in (whole, parted))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_half_of_the_samples_are_of_its_own_episodes_once_there_are_some(source):
+    mine = {name: values.copy() for name, values in source.frames.items()}
+    mine["image"][:] = 7
+
+    def share():
+        rng = np.random.default_rng(0)
+        return np.mean([bool((source.sample(rng).images[0] == 7).all()) for _ in range(100)])
+    assert share() == 0
+    source.acted.append(mine)
+    assert 0.35 < share() < 0.65
+
+
 def test_what_comes_out_is_a_checkpoint_like_the_base(llava, demos, tmp_path):
     made = tune(SETTINGS, llava, tmp_path / "run", demos, 1)
     assert {f.name for f in made.iterdir()} == {f.name for f in llava.iterdir()} | {"training.json"}
@@ -186,6 +219,9 @@ def test_shipped_recipes_can_be_read_and_others_are_named(tmp_path):
             "learning_rate: 1.0\nlora: {rank: 2}\n")
     file.write_text(text.replace("TASK", "drive").replace("COUNT", "1"))
     with pytest.raises(ConfigError, match="'drive' is no task of panda"):
+        load_settings(str(file))
+    file.write_text(text.replace("TASK", "reach").replace("COUNT", "1") + "rounds: 1\n")
+    with pytest.raises(ConfigError, match="rounds 1 must lie in 0 to below the steps"):
         load_settings(str(file))
     file.write_text(text.replace("TASK", "reach").replace("COUNT", "0"))
     with pytest.raises(ConfigError, match="must be above 0"):

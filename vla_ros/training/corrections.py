@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from vla_ros.control import Controller
 from vla_ros.policies.native import NativePolicy
+from vla_ros.policy import Policy
 from vla_ros.profile import load_profile
 from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.tasks import get_task
@@ -68,8 +69,8 @@ def write(rollout: RollOut) -> tuple[int, int]:
     return rollout.count, successes
 
 
-def roll_out(world: BulletWorld, policy: NativePolicy, seed: int) -> list[dict]:
-    """Frames of one episode at uneven times; a refusal is seen, and held through."""
+def roll_out(world: BulletWorld, policy: Policy, seed: int, steps: int = 0) -> list[dict]:
+    """Frames of one episode, one each `steps` action steps, 0: at uneven times; a refusal is seen, and held through."""
     rng = np.random.default_rng([seed, 2])
     controller = Controller(world.profile)
     policy.reset()
@@ -79,7 +80,7 @@ def roll_out(world: BulletWorld, policy: NativePolicy, seed: int) -> list[dict]:
         frames.append(recording.frame(world, observation))
         controller.observe(world.joints())
         controller.accept(policy.infer(observation))
-        for _ in range(int(rng.integers(1, 5)) * world.profile.ticks_per_step):
+        for _ in range((steps or int(rng.integers(1, 5))) * world.profile.ticks_per_step):
             controller.observe(world.joints())
             world.step(controller.tick(world.stamp).command)
     return frames

@@ -17,13 +17,16 @@ from tqdm import tqdm
 
 from vla_ros.errors import CheckpointError, ConfigError, UnknownNameError
 from vla_ros.evaluation.identity import digest
+from vla_ros.evaluation.rollout import EXECUTE_STEPS
 from vla_ros.paths import data_folder
 from vla_ros.policies.vlm import VlmPolicy
 from vla_ros.profile import RobotProfile, load_profile, read_yaml, require
+from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.tasks import get_task
 from vla_ros.training import recording
 from vla_ros.training.batches import expert_chunks
-from vla_ros.training.demos import collect_plain
+from vla_ros.training.corrections import roll_out
+from vla_ros.training.demos import FIRST_SEED, begin, collect_plain
 from vla_ros.training.instructing import Asked, Asker, View
 from vla_ros.training.trainer import CLIP, LOG_EVERY, WEIGHT_DECAY, log, make_accelerator, resume, save, schedule
 from vla_ros.untrusted import vet
@@ -33,6 +36,7 @@ from vla_ros.vlm.tuning import Lora, Sample, adapt, answer_loss, batch_of, load_
 RECIPES = Path("training") / "lora"  # below config/
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json")  # of a checkpoint: written anew
 SETTINGS_FILE = "training.json"
+ACTED = 0.5  # share of the samples from the model's own episodes, once there are some
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,10 @@ class Demos:
 
 @dataclass(frozen=True)
 class Settings:
-    """own: share of the samples with the words of their episode; the others have any that their scene allows."""
+    """own: share of the samples with the words of their episode; the others have any that their scene allows.
+    rounds: times, evenly over the steps, that the model is let act in the episodes that it learns: half of the samples
+    are from there then, with what the expert would have done (DAgger, Ross et al. 2011). bf16: on a processor, which is
+    faster; false: where a small model is to learn by heart."""
 
     robot: str
     seed: int
@@ -56,6 +63,8 @@ class Settings:
     learning_rate: float
     lora: Lora
     own: float = 0.5
+    rounds: int = 0
+    bf16: bool = True
     save_every: int = 250
 
     def __post_init__(self):
@@ -63,6 +72,12 @@ class Settings:
                 "steps, samples, save_every, episodes and passes must be above 0")
         require(bool(self.demos.tasks), "demos.tasks must name at least one family")
         require(0 <= self.own <= 1, f"own {self.own} must lie in 0 to 1")
+        require(0 <= self.rounds < self.steps, f"rounds {self.rounds} must lie in 0 to below the steps")
+
+    @property
+    def ends(self) -> list[int]:
+        """Steps after which the model is let act."""
+        return [self.steps * number // (self.rounds + 1) for number in range(1, self.rounds + 1)]
 
 
 def load_settings(name_or_file: str) -> Settings:
@@ -91,12 +106,15 @@ class Demonstrated:
                               f"{policy.spec.horizon}")
         self.frames, self.profile, self.policy, self.own = frames, profile, policy, own
         self.asker = Asker(profile.name)
+        self.acted: list[dict[str, np.ndarray]] = []  # frames of the model's own episodes, by round
         self._words: dict[tuple[str, int], str] = {}
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """What the robot is to refuse is not drawn: there are no words for it here."""
-        row = int(rng.integers(len(self.frames["image"])))
-        f = {name: values[row:row + 1] for name, values in self.frames.items()}
+        own = self.acted and rng.random() < ACTED
+        frames = self.acted[int(rng.integers(len(self.acted)))] if own else self.frames
+        row = int(rng.integers(len(frames["image"])))
+        f = {name: values[row:row + 1] for name, values in frames.items()}
         asked = self._own(f) if rng.random() < self.own else self._any(rng, f)
         d = self.policy.description
         values = expert_chunks(self.profile, f, [[asked]])[0, 0, :d.action.horizon]
@@ -127,7 +145,7 @@ def tune(settings: Settings, base: Path, out: Path, demos: Path, jobs: int) -> P
     profile, file = load_profile(settings.robot), file_of(base, "")
     if file is None:
         raise CheckpointError(f"{base} has no vla.yaml, which says what its words mean as actions (docs/vlm.md)")
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(settings.bf16)
     policy = VlmPolicy.load(base, file, profile, "device=cpu")
     with accelerator.main_process_first():
         collect_plain(demos, settings.demos.tasks, settings.demos.episodes, settings.demos.passes, jobs)
@@ -166,6 +184,9 @@ def train(adapted, source: Demonstrated, settings: Settings, out: Path, accelera
     since, figures = time.time(), {}
     for step in tqdm(range(done, steps), initial=done, total=steps, desc="adapter", mininterval=5.0,
                      disable=not accelerator.is_main_process):
+        while len(source.acted) < sum(end <= step for end in settings.ends):
+            with accelerator.main_process_first():
+                source.acted.append(acted(adapted, source, settings.demos, out / f"acted-{len(source.acted)}.npz"))
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * schedule(step / steps)
         rng = np.random.default_rng([settings.seed, rank, step])
@@ -181,9 +202,27 @@ def train(adapted, source: Demonstrated, settings: Settings, out: Path, accelera
         if accelerator.is_main_process and ((step + 1) % LOG_EVERY == 0 or last):
             figures = {"loss": loss.item(), "words right": right.item()}
             log(out, {"stage": "adapter", "step": step + 1, "seconds": round(time.time() - since, 1)} | figures)
-        if accelerator.is_main_process and ((step + 1) % settings.save_every == 0 or last):
+        if accelerator.is_main_process and ((step + 1) % settings.save_every == 0 or step + 1 in settings.ends or last):
             save(adapted, optimiser, out / "adapter", step + 1)
     return figures or last_figures(out)
+
+
+def acted(adapted, source: Demonstrated, demos: Demos, file: Path) -> dict[str, np.ndarray]:
+    """Frames of the episodes of `demos` in which the model acts as it would be evaluated, kept in `file`."""
+    if not file.exists():
+        adapted.eval()
+        frames, solved = [], 0
+        for task in map(get_task, demos.tasks):
+            world = BulletWorld(source.profile, task, cameras=(recording.CAMERA,))
+            for seed in range(FIRST_SEED, FIRST_SEED + demos.episodes):
+                begin(world, seed, plain=True)
+                frames += roll_out(world, source.policy, seed, min(EXECUTE_STEPS, source.policy.spec.horizon))
+                solved += world.progress.success
+            world.close()
+        tqdm.write(f"{file.stem}: {solved} of {len(demos.tasks) * demos.episodes} episodes done")
+        recording.save(file, frames)
+        adapted.train()
+    return recording.read(file)
 
 
 def last_figures(out: Path) -> dict:

@@ -37,15 +37,16 @@ WEIGHT_DECAY = 0.01
 CLIP = 1.0  # norm of the gradient
 
 
-def make_accelerator() -> Accelerator:
+def make_accelerator(bf16: bool = True) -> Accelerator:
     """On all processes that torchrun started; ConfigError when it cannot use them together.
 
-    In bf16 on processors. A GPU waits for its kernels to be launched, a quarter of which would be conversions, so that
+    bf16: on processors. A GPU waits for its kernels to be launched, a quarter of which would be conversions, so that
     TF32 is faster there.
     """
     # No stage trains every parameter, and what a batch of questions trains a batch of instructions does not.
     partly = DistributedDataParallelKwargs(find_unused_parameters=True)
-    made = Accelerator(mixed_precision="no" if torch.cuda.is_available() else "bf16", kwargs_handlers=[partly])
+    precision = "bf16" if bf16 and not torch.cuda.is_available() else "no"
+    made = Accelerator(mixed_precision=precision, kwargs_handlers=[partly])
     torch.backends.cuda.matmul.allow_tf32 = True
     started = int(os.environ.get("WORLD_SIZE", 1))
     if started != made.num_processes:
