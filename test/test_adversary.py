@@ -1,6 +1,7 @@
 """A short run of test/faults/adversary.py: nothing that a hostile policy sends breaks a limit."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from core_samples import HUSKY, PANDA, SMOOTH
 sys.path.append(str(Path(__file__).parent / "faults"))
 from adversary import Attack  # noqa: E402
 
-ROBOTS = {"panda": PANDA, "panda with limits of motion": SMOOTH, "husky": HUSKY}
+ROBOTS = {"panda": PANDA, "panda with limits of motion": SMOOTH, "husky": HUSKY,
+          "panda by velocity": replace(SMOOTH, command=replace(SMOOTH.command, interface="velocity"))}
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -11,6 +11,7 @@ from core_samples import HUSKY, PANDA, SMOOTH, chunk, joint_state
 
 from vla_ros.errors import ActionError
 from vla_ros.evaluation.rollout import EXECUTE_STEPS, run_episode
+from vla_ros.kinematics import ArmKinematics
 from vla_ros.nodes.commanding import Commanding, Offer, kind_of
 from vla_ros.nodes.lockstep import Lockstep
 from vla_ros.profile import load_profile
@@ -260,7 +261,7 @@ def test_an_arm_that_stays_in_one_place_is_said_to_until_other_words_come():
     work = Commanding(PANDA, 500 * MS, 400 * MS, stay_time=1.0)
     work.instruct("go")
     states = drive(work, 3.0)
-    assert states[-1] == "no progress" and "has left its place" in work.detail and "no progress" not in states[:50]
+    assert states[-1] == "no progress" and "has stayed within" in work.detail and "no progress" not in states[:50]
     work.instruct("come")
     assert work.state != "no progress"
 
@@ -474,6 +475,29 @@ def test_velocities_are_differences_of_targets():
         before = target
     assert set(velocities.rest.velocities.values()) == {0.0} and positions.rest is None
     assert bench(HUSKY, values=np.ones((8, 2))).rest is None
+
+
+def test_a_velocity_leads_from_where_the_arm_and_fingers_are_measured():
+    """Others may have moved them while nothing was commanded; and fingers may be measured where they cannot be."""
+    profile = replace(SMOOTH, command=replace(SMOOTH.command, interface="velocity"))
+    most = dict(zip(profile.joints, ArmKinematics(profile).max_velocity, strict=True)) | dict.fromkeys(
+        profile.gripper.joints, 0.16)
+    work = bench(profile)
+    at = joint_state(profile).positions
+
+    def swift(command):
+        return max((abs(command.velocities[name]) / speed for name, speed in most.items()), default=0.0)
+    for now in range(0, 4000 * MS, TICK):  # a chunk, and silence after it
+        if now % (50 * MS) < TICK:
+            work.joints(replace(joint_state(profile, now), positions=at))
+        made = work.tick(now)
+        assert made is None or swift(made) <= 1 + 1e-6
+    assert work.resting
+    moved = at | {profile.joints[0]: 0.4} | dict.fromkeys(profile.gripper.joints, 40.0)
+    work.joints(replace(joint_state(profile, now + TICK), positions=moved))
+    work.offer = Offer(chunk(profile, UP, now + TICK), "go", 2)
+    assert work.take()
+    assert 0 < swift(work.tick(now + TICK)) <= 1 + 1e-6
 
 
 def test_a_base_is_told_to_stand_still_at_the_end():

@@ -87,8 +87,12 @@ def test_the_command_topic(change, words):
     only(topics.command_topic(replace(WELL, **change)), ERROR, *words)
 
 
-def test_a_watchdog_may_command_rest():
-    only(topics.command_topic(replace(WELL, publishers=(CONTROL, Endpoint("/watchdog_node", COMMAND)))), OK)
+WATCHDOG = Endpoint("/watchdog_node", COMMAND)
+
+
+def test_a_watchdog_may_command_rest_and_is_no_controller_that_reads():
+    only(topics.command_topic(replace(WELL, publishers=(CONTROL, WATCHDOG), subscribers=(ARM, WATCHDOG))), OK)
+    only(topics.command_topic(replace(WELL, publishers=(CONTROL, WATCHDOG), subscribers=(WATCHDOG,))), ERROR, "nobody")
 
 
 def by(joints: dict, camera: dict, **more) -> Heard:

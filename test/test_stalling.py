@@ -107,7 +107,7 @@ def staying_robot(staying):
 def test_an_arm_that_moves_about_in_one_place_makes_no_progress():
     staying = Staying(PANDA, 2.0)
     assert stays(staying, 5.0, lambda t: 0.9 * PLACE["arm"] * math.sin(9 * t)) == pytest.approx(2.0, abs=0.05)
-    assert staying.reason == "no joint has left its place by 0.05 rad for 2.0 s"
+    assert staying.reason == "the arm has stayed within 0.05 rad for 2.0 s"
     staying.forget()
     assert staying.reason == ""
 
@@ -120,3 +120,11 @@ def test_an_arm_that_moves_about_in_one_place_makes_no_progress():
     (HUSKY, 2.0, lambda t: 0.0, JOINT, lambda t: False)])  # a base
 def test_what_is_no_lack_of_progress(robot, patience, moved, joint, held):
     assert stays(Staying(robot, patience), 10.0, moved, joint, held) is None
+
+
+def test_joints_that_are_not_told_of_any_more_are_where_they_were():
+    staying, seen = Staying(PANDA, 2.0), joint_state(PANDA)
+    arm = replace(seen, positions={name: seen.positions[name] for name in PANDA.joints})
+    for i in range(round(3 * 60)):
+        staying.add(i * TICK, arm if i else seen)
+    assert staying.reason

@@ -129,6 +129,14 @@ def test_a_policy_that_says_for_a_while_that_it_is_done_is_believed_where_nobody
     assert verdict.outcome == "succeeded" and "own account" in verdict.message
 
 
+@pytest.mark.parametrize("state, words", [("failed", "go"), ("no progress", "go"), ("executing", "")])
+def test_what_is_not_executed_is_not_done(state, words):
+    bench = Bench().started()
+    bench.control(state, instruction=words)
+    bench.chunk(stamp=bench.ros, done=True)
+    assert bench.chunk(stamp=bench.ros + round(2e9), done=True) is None
+
+
 def test_a_simulated_task_knows_better_than_a_policy_that_says_that_it_is_done():
     for judged, outcome in (("go", None), ("something else", "succeeded")):
         bench = Bench().started()

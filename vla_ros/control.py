@@ -7,7 +7,8 @@ and the tests run the same code.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from vla_ros.chunking import ChunkScheduler, Step, check_chunk
 from vla_ros.decoding import ArmDecoder, BaseDecoder
@@ -35,13 +36,14 @@ class Seam:
 
 @dataclass(frozen=True)
 class Tick:
-    """One control period: what to send (None: nothing), the step in force (None: holding), what the guard changed, and
-    the seam, if one chunk meets another here."""
+    """One control period: what to send (None: nothing), the step in force (None: holding), what the guard changed, the
+    seam, if one chunk meets another here, and from where an arm's command goes on [rad, m]."""
 
     command: Command | None
     step: Step | None
     interventions: tuple[str, ...] = ()
     seam: Seam | None = None
+    origin: Mapping[str, float] = field(default_factory=dict)
 
 
 class Controller:
@@ -120,13 +122,15 @@ class Controller:
         before, self._step = self._step, None
         step = self.scheduler.at(now)
         if step is None:
-            return Tick(self.guard.brake(), None)
+            origin = self.guard.before
+            return Tick(self.guard.brake(), None, origin=origin)
         said: list[str] = []
         try:
             if before is None and self.guard.resting:
                 self._begin()
             takes_over = before is not None and before.chunk is not step.chunk
             without, alone = self._on_either_side(now, step) if takes_over else (None, None)
+            origin = self.guard.before
             command = self.decoder.decode(step, self._observed, self.current, said)
             guarded = self.guard.check(command, *self._ahead(now))
         except ActionError:
@@ -134,7 +138,7 @@ class Controller:
             raise
         self._step = step
         seam = without and Seam(*(distance(without, c, self.profile.joints) for c in (alone, command)))
-        return Tick(guarded.command, step, (*said, *guarded.interventions), seam)
+        return Tick(guarded.command, step, (*said, *guarded.interventions), seam, origin)
 
     def _ahead(self, now: int) -> list:
         """What the guard wants to know of the way ahead."""

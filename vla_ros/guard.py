@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -85,16 +86,16 @@ class ArmGuard:
         self.forget()
 
     def begin(self, measured: np.ndarray, fingers: Mapping[str, float] | None = None) -> None:
-        """Motion starts from `measured` joint positions (N,) [rad], and `fingers` [m] unless those were commanded: what
-        holds a thing is told to close further than it can. Raises ActionError where no such joint can be, or none at
-        all: NaN lies in no limits."""
+        """Motion starts from `measured` joint positions (N,) [rad], and `fingers` [m] unless those were commanded by
+        position: what holds a thing is told to close further than it can. Raises ActionError where no such joint can
+        be, or none at all: NaN lies in no limits."""
         for name, value in zip(self.profile.joints, measured, strict=True):
             if not self.low[name] - ASTRAY <= value <= self.high[name] + ASTRAY:
                 raise ActionError("astray", f"{name} is measured at {value:.3g} rad, its limits are "
                                             f"{self.low[name]:.3g} to {self.high[name]:.3g}: nothing moves from there")
         inside = {name: min(max(value, self.low[name]), self.high[name]) for name, value in (fingers or {}).items()
                   if np.isfinite(value)}
-        self._before = inside | (self._before or {}) | self._joints(measured)
+        self._before = inside | (self._before or {}) | (inside if self.finger_step else {}) | self._joints(measured)
         if self.motion:
             self.motion.begin(measured)
 
@@ -103,6 +104,11 @@ class ArmGuard:
         self._before: dict[str, float] | None = None  # [rad, m] the targets that went out last
         self._held = 0  # periods since the last motion
         self._sent = False  # a command, of all joints
+
+    @property
+    def before(self) -> Mapping[str, float]:
+        """[rad, m] from where the next command goes on."""
+        return self._before or {}
 
     @property
     def braking(self) -> float:
@@ -147,7 +153,7 @@ class ArmGuard:
         rest. None before any command."""
         if self.motion and self._sent:
             self.motion.brake(self._stays_inside)
-            self._before |= self._joints(self.motion.position)
+            self._before = self._before | self._joints(self.motion.position)
         self._held = self._held + 1 if self.motion is None or self.motion.resting else 0
         return JointCommand(dict(self._before)) if self._sent else None
 
@@ -199,7 +205,7 @@ class ArmGuard:
 class BaseGuard:
     """Speed and acceleration limits of the profile."""
 
-    ahead = 0  # as of ArmGuard
+    ahead, before = 0, MappingProxyType({})  # as of ArmGuard
 
     def __init__(self, profile: RobotProfile):
         self.limits, self.dt = profile.limits, 1 / profile.control_rate

@@ -89,7 +89,7 @@ class Limits:
     def __init__(self, controller: Controller, broken: Callable[[str], None]):
         self.controller, self.broken, self.most = controller, broken, Counter()
         self.way: list[np.ndarray] = []  # the last four: positions of the arm, or (v, w) of the base
-        self.fingers: np.ndarray | None = None  # [m] where they were commanded last
+        self.fingers = np.array([])  # [m] where they were commanded last
         begin, forget = controller.guard.begin, controller.guard.forget
 
         def begun(*measured):
@@ -97,12 +97,12 @@ class Limits:
             if self.way and not np.allclose(self.way[-1], self.way[-2] if measured else 0.0, atol=1e-8):
                 self.broken("begun anew in motion")
             self.way = [np.array(measured[0]) if measured else np.zeros(2)] * 4
-            if self.fingers is None and len(measured) > 1:
-                self.fingers = np.array([measured[1].get(n, np.nan) for n in controller.guard.finger_step])
+            steps = getattr(controller.guard, "finger_step", ())
+            self.fingers = np.array([controller.guard.before.get(name, np.nan) for name in steps])
 
         def forgotten():
             forget()
-            self.way, self.fingers = [], None
+            self.way = []
         controller.guard.begin, controller.guard.forget = begun, forgotten
 
     def hold(self, name: str, made: np.ndarray, limit: np.ndarray) -> None:
@@ -130,12 +130,11 @@ class ArmLimits(Limits):
         self._in_room(guard, q, before)
 
     def _fingers(self, guard, command: JointCommand) -> None:
-        """From where they were commanded last; the first time, from where the guard has them measured."""
-        now = np.array([command.positions.get(name, np.nan) for name in guard.finger_step])
-        if now.size and not np.isnan(now).any():
-            before, self.fingers = self.fingers, now
-            if before is not None:
-                self.hold("fingers", now - before, np.array([*guard.finger_step.values()]))
+        """From where they were commanded last; where a motion begins, from where the guard has them measured."""
+        before, self.fingers = self.fingers, np.array([command.positions.get(n, np.nan) for n in guard.finger_step])
+        gone = np.nan_to_num(self.fingers - before)  # one that was never measured has come from nowhere
+        if gone.size:
+            self.hold("fingers", gone, np.array([*guard.finger_step.values()]))
 
     def _in_room(self, guard, q: np.ndarray, before: np.ndarray) -> None:
         """Where the hand is, by the box of the profile; as far out as it was, where it was measured outside."""

@@ -137,10 +137,24 @@ class Limits:
     """Holds every command of the arm against its limits of position. An arm that is measured beyond one comes back: no
     command leads it further out than it was measured or told to be before."""
 
-    controller: object
+    node: ControlNode
     broken: list[str] = field(default_factory=list)
     seen: int = 0
     before: dict[str, float] = field(default_factory=dict)
+
+    def watch(self) -> None:
+        """All commands, also those after a transition has made the node anew."""
+        opened = self.node._open
+
+        def watched() -> None:
+            opened()
+            self.node._commands.publish = self
+        self.node._open = watched
+        self.node._commands.publish = self
+
+    @property
+    def controller(self):
+        return self.node.commanding.controller
 
     def __call__(self, message) -> None:
         self.seen += 1
@@ -261,8 +275,8 @@ def main() -> int:
         set_logger_level(node.get_logger().name, LoggingSeverity.FATAL)
         limits = None
         if name == "control_node":
-            limits = Limits(node.commanding.controller)
-            node._commands.publish = limits
+            limits = Limits(node)
+            limits.watch()
         samples, fuzzer = Samples(profile, node.now if hasattr(node, "now") and callable(node.now) else
                                   lambda node=node: node.get_clock().now().nanoseconds), Fuzz(args.seed)
         if isinstance(node, Managed):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rclpy
+from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from sensor_msgs.msg import JointState
@@ -75,12 +76,12 @@ def test_a_control_node_waits_for_a_manager_and_commands_when_it_is_told(bench):
 
 
 def test_a_control_node_waits_while_another_commands_its_robot_or_nobody_reads(bench):
-    """What `vla doctor` calls an error. One of its own name may have been killed, which is known for seconds more."""
+    """What `vla doctor` calls an error; and a second one of its own name."""
     robot = Arm(bench, autostart=False)
     manager, kind, topic = Manager(bench, robot.node), *ARM_COMMANDS
     assert manager.ask(CONFIGURE)
-    killed = bench.add(rclpy.create_node("control_node"))
-    killed.create_publisher(kind, topic, qos.STREAM)
+    second = bench.add(rclpy.create_node("control_node"))
+    twin = second.create_publisher(kind, topic, qos.STREAM)
     other = bench.peer.create_publisher(kind, topic, qos.STREAM)
     joints = bench.speak(JointState, "joint_states", qos.SENSOR)
     statuses = bench.listen(ControlStatus, "vla/control_status", qos.STATUS)
@@ -90,13 +91,38 @@ def test_a_control_node_waits_while_another_commands_its_robot_or_nobody_reads(b
         assert not manager.ask(ACTIVATE) and manager.state == "inactive"
     waits("nobody reads /arm_controller/joint_trajectory")
     reader = bench.peer.create_subscription(kind, topic, lambda message: None, qos.STREAM)
-    waits("is commanded by /peer")
+    waits("is commanded by /control_node, /peer")
     bench.peer.destroy_publisher(other)
+    waits("is commanded by /control_node")
+    second.destroy_publisher(twin)
     robot.profile, robot.joints = robot.node.profile, joints
     fresh(robot, robot.measure, manager)
+    robot.statuses, robot.words = statuses, bench.speak(String, "vla/instruction", qos.REQUEST)
+    robot.say("go")
+    other = bench.peer.create_publisher(kind, topic, qos.STREAM)
+    bench.until(lambda: robot.node.count_publishers(topic) == 2, "another who commands")
+    for words, taken in (("come", ""), ("stop", "stop")):
+        robot.words.publish(String(data=words))
+        robot.until_status("instruction", taken)
+        assert ("commanded by /peer" in statuses[-1].detail) == (words == "come")
+    bench.peer.destroy_publisher(other)
+    bench.until(lambda: robot.node.count_publishers(topic) == 1, "that it is gone")
+    robot.say("come")
     bench.peer.destroy_subscription(reader)
-    robot.measure()
-    assert robot.node.active, "once active it is the robot's own affair who reads"
+    bench.until(lambda: robot.node.count_subscribers(topic) == 0, "that nobody reads")
+    robot.words.publish(String(data="go"))
+    robot.until_status("instruction", "")
+    assert "nobody reads" in statuses[-1].detail
+
+
+def test_a_watchdog_is_no_base_that_reads(bench):
+    robot = Arm(bench, "husky", autostart=False)
+    manager = Manager(bench, robot.node)
+    assert manager.ask(CONFIGURE)
+    watchdog = bench.add(rclpy.create_node("watchdog_node"))
+    watchdog.create_subscription(TwistStamped, "cmd_vel", lambda message: None, qos.STREAM)
+    bench.until(lambda: robot.node.count_subscribers("cmd_vel") == 1, "the watchdog")
+    assert "nobody reads /cmd_vel" in robot.node.lacking()
 
 
 def test_deactivated_in_motion_a_base_slows_down_then_is_silent_and_begins_anew(bench):

@@ -154,24 +154,32 @@ def joint_states(h: Heard) -> Iterator[Finding]:
 
 
 def command_topic(h: Heard) -> Iterator[Finding]:
-    yield from or_ok(command_problems(h.command_topic, h.command_type, h.subscribers, h.publishers), "command topic",
-                     f"{h.command_topic} is read by {nodes(h.subscribers)}, commanded by "
-                     f"{nodes(h.publishers) or 'nobody yet'}")
+    commanding = but_watchdogs(h.publishers)
+    others = commanding if len(commanding) > 1 or any(p.name != CONTROL for p in commanding) else ()
+    yield from or_ok(command_problems(h.command_topic, h.command_type, h.subscribers, others), "command topic",
+                     f"{h.command_topic} is read by {nodes(but_watchdogs(h.subscribers))}, commanded by "
+                     f"{nodes(commanding) or 'nobody yet'}")
 
 
 def command_problems(topic: str, kind: str, subscribers: Sequence[Endpoint],
-                     publishers: Sequence[Endpoint]) -> Iterator[Finding]:
-    """kind: the type of what is commanded. A watchdog commands nothing but rest, and only when nobody else does."""
-    if not any(s.type == kind and not s.mismatch for s in subscribers):
-        others = "; ".join(f"{s.node} reads {s.type}{': ' + s.mismatch if s.mismatch else ''}" for s in subscribers)
-        yield error("command topic", f"nobody reads {topic} as {kind}" + (f" ({others})" if others else ""),
+                     others: Sequence[Endpoint]) -> Iterator[Finding]:
+    """kind: the type of what is commanded; others: who must not command. Whoever looks on, as a recorder does, cannot
+    be told from a robot's controller."""
+    readers = but_watchdogs(subscribers)
+    if not any(s.type == kind and not s.mismatch for s in readers):
+        besides = "; ".join(f"{s.node} reads {s.type}{': ' + s.mismatch if s.mismatch else ''}" for s in readers)
+        yield error("command topic", f"nobody reads {topic} as {kind}" + (f" ({besides})" if besides else ""),
                     "the robot does not move, whatever is commanded",
                     "start the robot's controller, or set command.interface and command.topic of the profile")
-    commanding = [p for p in publishers if p.name != WATCHDOG]
-    if len(commanding) > 1 or any(p.name != CONTROL for p in commanding):
-        yield error("command topic", f"{topic} is commanded by {nodes(commanding)}",
+    if others:
+        yield error("command topic", f"{topic} is commanded by {nodes(others)}",
                     "two that command one robot make it jump between them, past every limit on acceleration",
                     f"end all but one {CONTROL}, or remap the others")
+
+
+def but_watchdogs(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    """A watchdog reads every command, and commands nothing but rest, when nobody else does."""
+    return [endpoint for endpoint in endpoints if endpoint.name != WATCHDOG]
 
 
 def clock(h: Heard) -> Iterator[Finding]:

@@ -78,7 +78,8 @@ class Rollout:
                  thinking: float | None = None, controller: Controller | None = None):
         self.world, self.policy, self.setting = world, policy, setting
         self.controller = controller or Controller(world.profile)
-        self.asking = Asking(policy.infer, self.observe, execute_steps * world.profile.ticks_per_step,
+        steps = min(execute_steps, policy.spec.horizon)  # as in nodes/commanding.py
+        self.asking = Asking(policy.infer, self.observe, steps * world.profile.ticks_per_step,
                              setting.latency, thinking)
         self.begin, self.first, self.confidence, self.pictures = world.state, None, None, Pictures()
         self.change = setting.change  # None once it has come

@@ -57,7 +57,7 @@ class Commanding:
                  splice: str = DEFAULT, timeout: int | None = None, stay_time: float = 0.0):
         self.profile, self.controller = profile, Controller(profile, splice)
         self.stalling, self.staying = Stalling(profile, stall_time), Staying(profile, stay_time)
-        self._means_stop = means_stop
+        self.means_stop = means_stop
         self.instruction, self.stopped, self.fault = "", False, ""
         self.halted = False  # by the fault
         self.held = False  # the last words that were not empty mean stop
@@ -84,7 +84,7 @@ class Commanding:
         if words == self.instruction or self.stopped:
             return
         self.instruction, self.fault, self.halted, self._troubled = words, "", False, None
-        self.held = self._means_stop(words) if words else self.held
+        self.held = self.means_stop(words) if words else self.held
         self._end()
 
     def stop(self, latch: bool) -> None:
@@ -189,6 +189,7 @@ class Commanding:
         self.accepted, self._answered = offer, False
         if offer.chunk.refusal:
             self.fault, self._last_step = "", None
+            self.staying.forget()
         return True
 
     def _early(self, chunk: ActionChunk) -> bool:
@@ -211,7 +212,7 @@ class Commanding:
         if moved.step is None:
             self._untimely(now)
             self._run_out(now)
-        before, self.moved = self.moved.command, moved
+        self.moved = moved
         self.interventions.update({kind_of(said) for said in moved.interventions})
         if moved.seam is not None:
             self.gaps.add(moved.seam.gap)
@@ -222,7 +223,7 @@ class Commanding:
         self.commands += 1
         if moved.step is not None:
             self._executed(now, moved)
-        return self._for_interface(moved.command, before)
+        return self._for_interface(moved)
 
     def _executed(self, now: int, moved: Tick) -> None:
         """A fault is over when a chunk that came after it moves the robot, not when it comes: it may fail too."""
@@ -262,13 +263,12 @@ class Commanding:
         self.halts[kind] += 1
         self.instruction, self.offer, self.halted, self._last_step = "", None, True, None
 
-    def _for_interface(self, command: Command, before: Command | None) -> Command:
-        """A velocity interface gets the difference of two targets over the control period [/s]."""
+    def _for_interface(self, moved: Tick) -> Command:
+        """A velocity interface gets the way from where the guard goes on, over the control period [/s]."""
         if self.profile.command.interface != "velocity":
-            return command
-        origin = before.positions if isinstance(before, JointCommand) else self.controller.current.positions
-        rate = self.profile.control_rate
-        return JointCommand({}, {n: (v - origin.get(n, v)) * rate for n, v in command.positions.items()})
+            return moved.command
+        rate, origin = self.profile.control_rate, moved.origin
+        return JointCommand({}, {n: (v - origin.get(n, v)) * rate for n, v in moved.command.positions.items()})
 
     @property
     def resting(self) -> bool:

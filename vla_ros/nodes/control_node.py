@@ -9,7 +9,8 @@ guard refuses, this process when it stood still. What moved comes to rest. Words
 policy answers, until other words come (config/stop_words.yaml).
 
 A lifecycle node: to configure reads the profile; to activate needs fresh joint states, and no error among what `vla
-doctor` examines of checkpoint, robot and command topic. Inactive it commands nothing, and takes no instruction.
+doctor` examines of checkpoint, robot and command topic. Inactive it commands nothing, and takes no instruction; nor
+does it, but to stop, while another node publishes the robot's commands or nobody reads them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from std_msgs.msg import Bool, Empty, String
 
 from vla_ros.action import ExecuteInstruction
 from vla_ros.doctor.examine import objections
-from vla_ros.doctor.topics import command_problems
+from vla_ros.doctor.topics import but_watchdogs, command_problems
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 from vla_ros.nodes import convert, params, qos, states
@@ -133,10 +134,13 @@ class ControlNode(Managed):
         return age_fault(current, now, self.profile.max_observation_age)
 
     def _not_alone(self) -> str:
-        """What is wrong with the command topic. Publishers of this node's own name do not count: one that was killed
-        is known to the middleware for seconds more, and must not keep the next from its work."""
+        """What is wrong with the command topic: nobody reads it, or somebody else commands too, be it a second node of
+        this one's name."""
         topic, me = self._commands.topic_name, self.get_fully_qualified_name()
-        others = [publisher for publisher in publishers_of(self, topic) if publisher.node != me]
+        others = but_watchdogs(publishers_of(self, topic))
+        mine = next((publisher for publisher in others if publisher.node == me), None)
+        if mine is not None:
+            others.remove(mine)
         readers = readers_of(self, topic, qos.stream(self.params.lockstep))
         kind = type_name(convert.COMMAND_TYPES[self.profile.command.interface])
         return "; ".join(found.what for found in command_problems(topic, kind, readers, others))
@@ -244,9 +248,13 @@ class ControlNode(Managed):
         if not self.active:
             self.get_logger().warning(f"instruction not taken: {self.standing}", throttle_duration_sec=5.0)
             return
+        objection = self._not_alone() if words and not self.commanding.means_stop(words) else ""
         with self._lock:
             self.signs.forget()
-            self.commanding.instruct(words)
+            self.commanding.instruct("" if objection else words)
+            if objection:
+                self.commanding.fault = f"instruction not taken: {objection}"
+                self.get_logger().warning(self.commanding.fault, throttle_duration_sec=5.0)
             self._proceed()
         self._status_if_changed()
 

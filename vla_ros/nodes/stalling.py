@@ -97,11 +97,13 @@ class Staying:
 
     def add(self, now: int, measured: JointState) -> None:
         """The newest joint states when a command of a chunk goes out at `now` [ns]."""
+        if not self._patience:
+            return
         joints = measured.positions
-        left = any(abs(joints[name] - place) > self._room[name] for name, place in self._place.items())
+        left = any(abs(joints.get(name, place) - place) > self._room[name] for name, place in self._place.items())
         if not self._place or left or now - self._told > self._patience:
             self.forget()
             self._place, self._since = {name: joints[name] for name in self._room if name in joints}, now
         self._told = now
-        if 0 < self._patience <= now - self._since:
-            self.reason = f"no joint has left its place by {PLACE['arm']:g} rad for {(now - self._since) / 1e9:.1f} s"
+        if now - self._since >= self._patience:
+            self.reason = f"the arm has stayed within {PLACE['arm']:g} rad for {(now - self._since) / 1e9:.1f} s"

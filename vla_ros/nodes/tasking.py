@@ -15,6 +15,7 @@ from vla_ros.nodes.states import (
     FAILED,
     HALTED,
     HELD,
+    HOLDING,
     INACTIVE,
     NO_PROGRESS,
     REFUSED,
@@ -112,8 +113,8 @@ class Execution:
 
     def chunk(self, instruction: str, stamp: int, refusal: str, text: str, timings: Mapping[str, float],
               now: float, done: bool = False) -> Verdict | None:
-        """A chunk that the policy node published. done: it says that nothing is left to do; where it does so for DONE,
-        and no simulated task knows better, that is the end."""
+        """A chunk that the policy node published. done: it says that nothing is left to do; where it does so for DONE
+        while the control node executes what it says, and no simulated task knows better, that is the end."""
         if instruction != self.instruction or not self.cleared or self.stops:
             return None
         if refusal:
@@ -122,7 +123,8 @@ class Execution:
             self.first, self.first_chunk = stamp, now - self.begun
         self.chunks, self.text, self.latency = self.chunks + 1, text, timings.get("total", 0.0)
         self.stages.add(timings)
-        self._done = (stamp if self._done is None else self._done) if done else None
+        obeyed = self.running and self.board.holds(instruction) and self.board.control.state in (EXECUTING, HOLDING)
+        self._done = (stamp if self._done is None else self._done) if done and obeyed else None
         if self._done is None or self._judged or stamp - self._done < round(DONE * 1e9):
             return None
         return Verdict(SUCCEEDED, f"done, by the policy's own account: it has had nothing left to do for {DONE:g} s")
@@ -176,7 +178,7 @@ class Execution:
         if board.control is not None and board.control.state == STOPPED:
             return Verdict(HALTED, board.control.detail)
         if not self.running and now - self.begun > self.silence:
-            slow = [name + (f" ({r.detail})" if r is not None and r.detail.startswith(INACTIVE) else "")
+            slow = [name + (f" ({r.detail})" if r is not None and (FAILED == r.state or INACTIVE in r.detail) else "")
                     for name, r in ((POLICY, board.policy), (CONTROL, board.control))
                     if r is None or r.instruction != self.wanted]
             return Verdict(HALTED, f"no instruction taken within {self.silence:g} s by the {' and the '.join(slow)}")
@@ -228,7 +230,7 @@ class Execution:
         """waiting, running or holding"""
         if self.first is None or self.board.control is None:
             return "waiting"
-        return "running" if self.board.control.state == EXECUTING else "holding"
+        return "running" if self.board.control.state in (EXECUTING, NO_PROGRESS) else "holding"
 
     @property
     def progress(self) -> float:

@@ -25,7 +25,7 @@ from vla_ros.types import ActionChunk, Answer, Look, Observation
 
 REASONS = {"absent": "I do not see what '{}' is about", "impossible": "I cannot do '{}'",
            "nonsense": "I do not understand '{}'"}
-STILL = 0.002  # [m, rad; a base: m/s, rad/s] and less in every step is no motion, as in training
+STILL = 0.002  # [m] and less in every step is no motion, as in training
 
 
 class NativePolicy:
@@ -205,7 +205,8 @@ class NativePolicy:
 
 
 def nothing_left(values: np.ndarray, spec: ActionSpec) -> bool:
-    """Whether a chunk (T, D) asks for no motion, as in training when it is done; the fingers stay as they are."""
+    """Whether a chunk (T, D) asks for no motion, as in training when it is done; of the fingers, that they stay in one
+    state. What bins about zero are too wide for, as those of a base's turning, never is."""
     fingers = np.array([name == "gripper" for name in spec.names])
     return bool((np.abs(values[:, ~fingers]) < STILL).all() and (np.ptp(values[:, fingers], axis=0) == 0).all())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from vla_ros.control import Controller
+from vla_ros.errors import ActionError
 from vla_ros.policies.native import NativePolicy
 from vla_ros.policy import Policy
 from vla_ros.profile import load_profile
@@ -18,6 +20,7 @@ from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.tasks import get_task
 from vla_ros.training import recording
 from vla_ros.training.demos import EPISODES_A_SHARD, begin
+from vla_ros.types import Command
 
 FIRST_SEED = 2_000_000  # apart from the demonstrations' seeds, and far from those of evaluation
 ROUND_SEEDS = 1_000_000
@@ -70,7 +73,8 @@ def write(rollout: RollOut) -> tuple[int, int]:
 
 
 def roll_out(world: BulletWorld, policy: Policy, seed: int, steps: int = 0) -> list[dict]:
-    """Frames of one episode, one each `steps` action steps, 0: at uneven times; a refusal is seen, and held through."""
+    """Frames of one episode, one each `steps` action steps, 0: at uneven times. A refusal, and what is no chunk or
+    leads nowhere, is seen and held through."""
     rng = np.random.default_rng([seed, 2])
     controller = Controller(world.profile)
     policy.reset()
@@ -79,8 +83,17 @@ def roll_out(world: BulletWorld, policy: Policy, seed: int, steps: int = 0) -> l
         observation = world.observe()
         frames.append(recording.frame(world, observation))
         controller.observe(world.joints())
-        controller.accept(policy.infer(observation))
+        with suppress(ActionError):
+            controller.accept(policy.infer(observation))
         for _ in range((steps or int(rng.integers(1, 5))) * world.profile.ticks_per_step):
             controller.observe(world.joints())
-            world.step(controller.tick(world.stamp).command)
+            world.step(commanded(controller, world.stamp))
     return frames
+
+
+def commanded(controller: Controller, now: int) -> Command | None:
+    """A command that is refused is followed by one on the way to rest."""
+    try:
+        return controller.tick(now).command
+    except ActionError:
+        return controller.tick(now).command
