@@ -18,16 +18,12 @@ from mcap.writer import CompressionType, Writer
 from rclpy.serialization import deserialize_message
 
 from vla_ros.errors import ConfigError, VlaError
+from vla_ros.nodes.graph import type_name
 from vla_ros.paths import ament_share
 
 PROFILE, SCHEMA, ENCODING = "ros2", "ros2msg", "cdr"
 SEPARATOR = "=" * 80
 NESTED = re.compile(r"([a-z]\w*)/([A-Z]\w*)")  # a message type within the type of a field
-
-
-def type_name(kind) -> str:
-    """package/msg/Name of a message class."""
-    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
 
 
 def definition(kind) -> str:

@@ -21,7 +21,7 @@ def publishers_of(node: Node, topic: str) -> tuple[Endpoint, ...]:
 
 
 def type_name(kind: type) -> str:
-    """pkg/msg/Name"""
+    """package/msg/Name of a message class."""
     return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
 
 
