@@ -18,7 +18,8 @@ from vla_ros.profile import load_profile
 from vla_ros.sim.bullet import BulletWorld
 from vla_ros.sim.tasks import get_task
 from vla_ros.training import finetuning, recording
-from vla_ros.training.demos import FIRST_SEED, collect_plain
+from vla_ros.training.corrections import roll_out
+from vla_ros.training.demos import FIRST_SEED, begin, collect_plain
 from vla_ros.training.finetuning import Demonstrated, Demos, Settings, load_settings, tune
 from vla_ros.vlm.tuning import UNCOUNTED, Lora, Sample, adapt, answer_loss, batch_of
 
@@ -153,19 +154,34 @@ def test_a_run_with_rounds_of_its_own_episodes_goes_on_as_if_nothing_had_been_to
     whole = tune(settings, llava, tmp_path / "whole", demos, 1)
     act = finetuning.roll_out
 
-    def killed(*args):
+    def killed(world, policy, *rest):
+        if policy.name == "led":
+            return act(world, policy, *rest)
         raise KeyboardInterrupt
     monkeypatch.setattr(finetuning, "roll_out", killed)
     with pytest.raises(KeyboardInterrupt):
         tune(settings, llava, tmp_path / "parted", demos, 1)
-    assert not list((tmp_path / "parted").glob("acted*"))
+    assert [file.name for file in (tmp_path / "parted").glob("acted*")] == ["acted-0.npz"]
     monkeypatch.setattr(finetuning, "roll_out", act)
     parted = tune(settings, llava, tmp_path / "parted", demos, 1)
-    frames = [recording.read(tmp_path / run / "acted-0.npz") for run in ("whole", "parted")]
+    frames = [recording.read(tmp_path / run / "acted-1.npz") for run in ("whole", "parted")]
     assert all((frames[0][name] == frames[1][name]).all() for name in recording.FIELDS)
     assert len(frames[0]["image"]) > 10 and set(frames[0]["episode"]) == {FIRST_SEED}
     a, b = (load_file(folder / "model.safetensors") for folder in (whole, parted))
     assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_the_expert_does_it_in_the_models_words(source):
+    world = BulletWorld(load_profile("panda"), get_task("reach"), cameras=(recording.CAMERA,))
+    policy = finetuning.Led(world, source)
+    begin(world, FIRST_SEED, plain=True)
+    frames = roll_out(world, policy, FIRST_SEED, 2)
+    said = policy.infer(world.observe()).values
+    assert world.progress.success and len(frames) > 3
+    normal = source.policy.normaliser.normalise(said)
+    again, _ = source.policy.words.values(source.policy.words.said(normal))
+    np.testing.assert_allclose(again, normal, atol=1e-9, err_msg="in its words, which are not any numbers")
+    world.close()
 
 
 def test_half_of_the_samples_are_of_its_own_episodes_once_there_are_some(source):

@@ -29,6 +29,7 @@ from vla_ros.training.corrections import roll_out
 from vla_ros.training.demos import FIRST_SEED, begin, collect_plain
 from vla_ros.training.instructing import Asked, Asker, View
 from vla_ros.training.trainer import CLIP, LOG_EVERY, WEIGHT_DECAY, log, make_accelerator, resume, save, schedule
+from vla_ros.types import ActionChunk, Observation
 from vla_ros.untrusted import vet
 from vla_ros.vlm.description import file_of
 from vla_ros.vlm.tuning import Lora, Sample, adapt, answer_loss, batch_of, load_adapter
@@ -51,8 +52,9 @@ class Demos:
 @dataclass(frozen=True)
 class Settings:
     """own: share of the samples with the words of their episode; the others have any that their scene allows.
-    rounds: times, evenly over the steps, that the model is let act in the episodes that it learns: half of the samples
-    are from there then, with what the expert would have done (DAgger, Ross et al. 2011). bf16: on a processor, which is
+    rounds: times, evenly over the steps, that the model is let act in the episodes that it learns, as in an evaluation,
+    and before all of them the expert in the model's words: half of the samples are from there then, with what the
+    expert would have done (DAgger, Ross et al. 2011). 0: none of it. bf16: on a processor, which is
     faster; false: where a small model is to learn by heart."""
 
     robot: str
@@ -76,8 +78,8 @@ class Settings:
 
     @property
     def ends(self) -> list[int]:
-        """Steps after which the model is let act."""
-        return [self.steps * number // (self.rounds + 1) for number in range(1, self.rounds + 1)]
+        """Steps after which the expert, then the model is let act."""
+        return [self.steps * number // (self.rounds + 1) for number in range(self.rounds + 1)] if self.rounds else []
 
 
 def load_settings(name_or_file: str) -> Settings:
@@ -106,7 +108,7 @@ class Demonstrated:
                               f"{policy.spec.horizon}")
         self.frames, self.profile, self.policy, self.own = frames, profile, policy, own
         self.asker = Asker(profile.name)
-        self.acted: list[dict[str, np.ndarray]] = []  # frames of the model's own episodes, by round
+        self.acted: list[dict[str, np.ndarray]] = []  # frames of episodes that the expert, then the model acted in
         self._words: dict[tuple[str, int], str] = {}
 
     def sample(self, rng: np.random.Generator) -> Sample:
@@ -117,9 +119,18 @@ class Demonstrated:
         f = {name: values[row:row + 1] for name, values in frames.items()}
         asked = self._own(f) if rng.random() < self.own else self._any(rng, f)
         d = self.policy.description
-        values = expert_chunks(self.profile, f, [[asked]])[0, 0, :d.action.horizon]
-        ids = self.policy.words.said(self.policy.normaliser.normalise(values))
-        return Sample([f["image"][0]] * len(d.images), d.prompt.format(instruction=asked.text), ids)
+        return Sample([f["image"][0]] * len(d.images), d.prompt.format(instruction=asked.text), self._said(f, asked))
+
+    def _said(self, f: dict[str, np.ndarray], asked: Asked) -> list[int]:
+        """What the model should say in one frame."""
+        values = expert_chunks(self.profile, f, [[asked]])[0, 0, :self.policy.spec.horizon]
+        return self.policy.words.said(self.policy.normaliser.normalise(values))
+
+    def led(self, world: BulletWorld, observation: Observation) -> ActionChunk:
+        """What the model would answer if it said nothing wrong, to the words of the episode."""
+        f = {name: np.asarray(value)[None] for name, value in recording.frame(world, observation).items()}
+        values, _ = self.policy.words.values(self._said(f, self._own(f)))
+        return ActionChunk(self.policy.normaliser.unnormalise(values), self.policy.spec, observation.stamp)
 
     def _own(self, f: dict[str, np.ndarray]) -> Asked:
         view, seed = View.of(f, 0), int(f["episode"][0])
@@ -186,7 +197,8 @@ def train(adapted, source: Demonstrated, settings: Settings, out: Path, accelera
                      disable=not accelerator.is_main_process):
         while len(source.acted) < sum(end <= step for end in settings.ends):
             with accelerator.main_process_first():
-                source.acted.append(acted(adapted, source, settings.demos, out / f"acted-{len(source.acted)}.npz"))
+                file = out / f"acted-{len(source.acted)}.npz"
+                source.acted.append(acted(adapted, source, settings.demos, file, by_expert=not source.acted))
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * schedule(step / steps)
         rng = np.random.default_rng([settings.seed, rank, step])
@@ -207,22 +219,38 @@ def train(adapted, source: Demonstrated, settings: Settings, out: Path, accelera
     return figures or last_figures(out)
 
 
-def acted(adapted, source: Demonstrated, demos: Demos, file: Path) -> dict[str, np.ndarray]:
-    """Frames of the episodes of `demos` in which the model acts as it would be evaluated, kept in `file`."""
+def acted(adapted, source: Demonstrated, demos: Demos, file: Path, by_expert: bool) -> dict[str, np.ndarray]:
+    """Frames of the episodes of `demos` in which the model acts as it would be evaluated, or the expert in its words;
+    kept in `file`."""
     if not file.exists():
         adapted.eval()
         frames, solved = [], 0
         for task in map(get_task, demos.tasks):
             world = BulletWorld(source.profile, task, cameras=(recording.CAMERA,))
+            policy = Led(world, source) if by_expert else source.policy
             for seed in range(FIRST_SEED, FIRST_SEED + demos.episodes):
                 begin(world, seed, plain=True)
-                frames += roll_out(world, source.policy, seed, min(EXECUTE_STEPS, source.policy.spec.horizon))
+                frames += roll_out(world, policy, seed, min(EXECUTE_STEPS, source.policy.spec.horizon))
                 solved += world.progress.success
             world.close()
         tqdm.write(f"{file.stem}: {solved} of {len(demos.tasks) * demos.episodes} episodes done")
         recording.save(file, frames)
         adapted.train()
     return recording.read(file)
+
+
+class Led:
+    """The expert, in the model's words, as a policy."""
+
+    def __init__(self, world: BulletWorld, source: Demonstrated):
+        self.name, self.spec, self.cameras = "led", source.policy.spec, source.policy.cameras
+        self._world, self._source = world, source
+
+    def reset(self) -> None:
+        """There is nothing to forget."""
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        return self._source.led(self._world, observation)
 
 
 def last_figures(out: Path) -> dict:
