@@ -217,7 +217,7 @@ def test_a_stop_gives_its_own_reason_whatever_else_is_refused():
 
 def test_words_that_mean_stop_hold_whatever_the_policy_answers():
     work = bench()
-    work._means_stop = lambda words: words == "halt!"
+    work.means_stop = lambda words: words == "halt!"
     moved = work.tick(0)
     work.instruct("halt!")
     assert (work.state, work.detail) == ("held", "told to stop: 'halt!'")

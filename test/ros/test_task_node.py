@@ -71,7 +71,7 @@ def graph(bench, monkeypatch):
 
     def hold(instruction):
         policy.publish(PolicyStatus(instruction=instruction))
-        control.publish(ControlStatus(instruction=instruction))
+        control.publish(ControlStatus(instruction=instruction, state=ControlStatus.EXECUTING))
         bench.until(lambda: node.board.holds(instruction), f"'{instruction}' on the board")
 
     def begin(part, second):
