@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,9 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "test"))
 WARM_UP = 2  # rounds that do not count
 LLAMA = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12}
 SIDE, PATCH = 224, 14
+VISION = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 6,
+          "image_size": SIDE, "patch_size": PATCH}
+CHUNK = 50  # steps, as pi0 has them
 ONE_PASS = "the pass that gives the first word"
 
 
@@ -55,21 +59,25 @@ def native(folder: Path):
     return policy, seen, bare, policy.model, {}
 
 
-def openvla(folder: Path, dtype: str = "stored"):
-    from dataclasses import replace
-
+def towers() -> dict:
+    """Makes the samples' towers larger, and returns a language model's configuration that goes with them."""
     import openvla_samples as samples
-    import torch
 
     from vla_ros.openvla.configuration import Tower
-    from vla_ros.openvla.prompt import asked
-    from vla_ros.policies import open_policy
     dino = Tower(PATCH, 384, 12, 6, 1536, SIDE, registers=4, placed=False, scaled=True)
     siglip = Tower(PATCH, 384, 12, 6, 1536, SIDE, class_token=False)
     samples.BACKBONES[samples.FUSED] = dino, siglip
     samples.MEANS |= {dino: samples.MEANS[samples.DINO], siglip: samples.MEANS[samples.SIGLIP]}
-    text = samples.config()["text_config"] | LLAMA
-    samples.write(folder, text_config=text, norm_stats={"all": samples.BRIDGE},
+    return samples.config()["text_config"] | LLAMA
+
+
+def openvla(folder: Path, dtype: str = "stored"):
+    import openvla_samples as samples
+    import torch
+
+    from vla_ros.openvla.prompt import asked
+    from vla_ros.policies import open_policy
+    samples.write(folder, text_config=towers(), norm_stats={"all": samples.BRIDGE},
                   dtype=torch.float32 if dtype == "stored" else torch.bfloat16)
     profile = replace(seven(), action=replace(seven().action, horizon=1))
     options = f"unnorm_key=all&camera=front&period={profile.action.period}&dtype={dtype}"
@@ -119,8 +127,7 @@ def llava(folder: Path):
     from vla_ros.policies import open_policy
     from vla_ros.profile import load_profile
     samples.TEXT |= LLAMA
-    samples.VISION |= {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 12,
-                       "num_attention_heads": 6, "image_size": SIDE, "patch_size": PATCH}
+    samples.VISION |= VISION
     samples.SIZE, samples.PATCH = SIDE, PATCH
     profile = load_profile("panda")
     policy, seen = open_policy(str(samples.write(folder)), profile), look(profile)
@@ -130,8 +137,61 @@ def llava(folder: Path):
     return policy, seen, (lambda: policy.model.say(inputs, words.ids, words.most, words.end)), policy.model.model, {}
 
 
-KINDS = {"native": native, "openvla": openvla, "openvla bfloat16": partial(openvla, dtype="bfloat16"),
-         "openvla int8": partial(openvla, dtype="int8"), "openvla nf4": partial(openvla, dtype="nf4"), "llava": llava}
+def pi0(folder: Path, going_on: bool = False):
+    """going_on: from the chunk before, each time anew."""
+    import torch
+    import vlm_samples as samples
+
+    from vla_ros.policies import open_policy
+    from vla_ros.profile import load_profile
+    from vla_ros.vlm import flow
+    profile = load_profile("panda")
+    samples.write_pi0(folder, vision=VISION, text=LLAMA | {"head_dim": 64}, horizon=CHUNK, steps=10,
+                      expert={"hidden_size": 384, "intermediate_size": 1536}, actions_std=[0.002, 0.002, 0.002, 0.05])
+    options = "?delay=0.3&execute_steps=20" if going_on else ""
+    policy, seen = open_policy(f"{folder}{options}", profile), look(profile)
+    images = [seen.images[name] for name in policy.meant.description.images.values()]
+    state, model = policy.meant.request(seen, reset=False)["state"], policy.model
+    asked, before = model.asked(seen.instruction, images, state, 0), None
+    if going_on:
+        policy.infer(seen)
+        policy.reset = lambda: None
+        later = seen.stamp + 2 * profile.action.period_ns
+        seen = replace(seen, stamps=dict.fromkeys(seen.stamps, later))
+        before = model.wanted(policy.before(seen))
+
+    def bare():
+        if before is None:
+            return model.model.sample_actions(**asked)
+        return flow.continued(model.model, before, **asked)
+    return policy, seen, torch.no_grad()(bare), model.model, {}
+
+
+def oft(folder: Path):
+    import oft_samples
+    import torch
+
+    from vla_ros.openvla.oft import predict
+    from vla_ros.openvla.prompt import asked
+    from vla_ros.policies import open_policy
+    from vla_ros.profile import load_profile
+    text = towers()
+    oft_samples.WIDTH = LLAMA["hidden_size"]
+    profile, said = load_profile("panda"), oft_samples.SAID
+    profile = replace(profile, action=replace(profile.action, **{name: tuple(said["action"][name])
+                                                                 for name in ("names", "units")}))
+    policy = open_policy(str(oft_samples.write(folder, text_config=text)), profile)
+    seen, c = look(profile), policy.checkpoint
+    ids, _ = asked(seen.instruction, c.config, c.tokenizer, policy.room)
+    images = [c.images.read(seen.images[name], policy.center_crop) for name in policy.cameras_read]
+    state = policy._state(seen)
+    return policy, seen, torch.inference_mode()(lambda: predict(c.model, policy.parts, ids, images, state,
+                                                                oft_samples.STEPS)), c.model, {}
+
+
+KINDS = {"native": native, "pi0": pi0, "pi0 going on": partial(pi0, going_on=True), "oft": oft, "openvla": openvla,
+         "openvla bfloat16": partial(openvla, dtype="bfloat16"), "openvla int8": partial(openvla, dtype="int8"),
+         "openvla nf4": partial(openvla, dtype="nf4"), "llava": llava}
 
 
 def seven():

@@ -104,7 +104,7 @@ def test_every_row_is_about_something(row):
                "vla_ros/policies/", "vla_ros/training/", "vla_ros/training/finetuning.py", "vla_ros/vlm/",
                "vla_ros/vlm/pi0_lerobot.py", "vla_ros/vlm/tuning.py", "bench/", "bench/peer/", "bench/inference.py",
                "bench/oft_parity.py", "bench/oft_reference.py", "bench/openvla_parity.py",
-               "bench/openvla_reference.py"})])
+               "bench/openvla_reference.py", "bench/small_pi0.py"})])
 def test_the_table_itself_keeps_the_heavy_packages_where_they_belong(name, allowed):
     assert {row for row, (_, others) in rules().items() if name in others} == allowed
 

@@ -14,7 +14,7 @@ from vla_ros.doctor.examine import examine
 from vla_ros.errors import CheckpointError, ConfigError, VlaError
 from vla_ros.policies import open_policy
 from vla_ros.types import JointState, Observation, Pose
-from vla_ros.vlm import pi0_lerobot
+from vla_ros.vlm import flow, pi0_lerobot
 
 STAMP = 1234
 
@@ -212,3 +212,87 @@ def test_what_lerobot_leaves_out_is_named(theirs):
     save_file({name: torch.tensor(values) for name, values in STATISTICS.items()}, theirs / "n.safetensors")
     with pytest.raises(CheckpointError, match="lacks tokenizer.json; LeRobot leaves that of google/paligemma"):
         open_policy(str(theirs), PANDA)
+
+
+# --- real-time chunking -----------------------------------------------------------------------------------------------
+
+def test_weights_are_those_of_the_paper():
+    """Equation 5 with d = 2 steps frozen, H = 8 and s = 3 to be executed, so that 5 are left; written out."""
+    c = [(8 - 3 - i) / (8 - 3 - 2 + 1) for i in range(8)]
+    wanted = [1.0, 1.0, *(c[i] * (np.exp(c[i]) - 1) / (np.e - 1) for i in (2, 3, 4)), 0.0, 0.0, 0.0]
+    assert np.allclose(flow.weights(8, 5, 2), wanted)
+    assert flow.weights(4, 2, 2).tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("time,wanted", [(1.0, 5.0), (0.9, 5.0), (0.5, 2.0), (0.2, (0.8**2 + 0.2**2) / 0.16)])
+def test_guidance_is_bounded_where_all_is_noise(time, wanted):
+    assert flow.guidance(time) == pytest.approx(min(5.0, wanted))
+
+
+def asked_of(policy, observation):
+    model = policy.model
+    ids = torch.tensor([model.ids(observation.instruction, 1)])
+    state = torch.zeros(1, 8)
+    noise = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(STAMP))
+    return {"state": state, "input_ids": ids, "attention_mask": torch.ones_like(ids), "noise": noise,
+            "pixel_values": model.pixels(observation.images["front"])[None, None],
+            "pixel_attention_mask": torch.ones(1, 1, dtype=torch.bool)}
+
+
+def test_with_nothing_wanted_it_samples_as_transformers_does(policy):
+    asked, nothing = asked_of(policy, seen()), flow.Wanted(torch.ones(4, 8), torch.zeros(4, 8))
+    made = flow.continued(policy.model.model, nothing, **asked)
+    assert torch.allclose(made, policy.model.model.sample_actions(**asked), atol=1e-5) and not made.requires_grad
+
+
+def test_each_step_is_the_papers(policy):
+    """Its equations 2 to 4, with the derivative by the model's whole Jacobian."""
+    model, asked = policy.model.model, asked_of(policy, seen())
+    wanted = flow.Wanted(torch.rand(4, 8, generator=torch.Generator().manual_seed(1)), torch.rand(4, 1).expand(4, 8))
+    inputs = {key: value for key, value in asked.items() if key != "noise"}
+    actions = asked["noise"]
+    for step in range(3):
+        tau = step / 3  # the paper's time, from noise on
+
+        def velocity(x, tau=tau):
+            return -model(**inputs, noise=x, timestep=torch.tensor([1 - tau])).logits
+        jacobian = torch.autograd.functional.jacobian(lambda x, v=velocity, t=tau: x + (1 - t) * v(x), actions)
+        error = (wanted.values - (actions + (1 - tau) * velocity(actions))) * wanted.weights
+        pull = torch.einsum("bta,btaxyz->xyz", error, jacobian)
+        r2 = (1 - tau)**2 / (tau**2 + (1 - tau)**2)
+        gain = min(5.0, (1 - tau) / (tau * r2)) if tau else 5.0
+        actions = (actions + (velocity(actions) + gain * pull) / 3).detach()
+    assert torch.allclose(flow.continued(model, wanted, **asked), actions, atol=1e-4)
+
+
+def test_a_chunk_goes_on_from_the_one_before(checkpoint):
+    """Nearer to it where it is executed anyway than one that is answered by itself; and a new episode knows nothing."""
+    alone, going_on = (open_policy(f"{checkpoint}{options}", PANDA) for options in ("", "?delay=0.15"))
+    first = going_on.infer(seen())
+    assert np.array_equal(first.values, alone.infer(seen()).values)
+    later = seen(stamp=STAMP + 100_000_000)
+    committed, by_itself = going_on.committing.at(later), alone.infer(later).values
+    assert (committed.left, committed.frozen) == (3, 2)
+    goes_on = going_on.infer(later).values
+    scale = going_on.model.actions.deviation
+    off = [np.abs((values - committed.values)[:2] / scale).mean() for values in (goes_on, by_itself)]
+    assert off[0] < 0.5 * off[1]
+    going_on.reset()
+    assert np.array_equal(going_on.infer(later).values, by_itself)
+
+
+@pytest.mark.parametrize("options,message", [("delay=-1", "number of seconds"), ("delay=nan", "number of seconds"),
+                                             ("delay=soon", "number of seconds"), ("delay=inf", "number of seconds"),
+                                             ("delay=0.1&dtype=int8", "not quantised"),
+                                             ("delay=0.1&execute_steps=0", "whole number, from 1")])
+def test_a_delay_that_cannot_be_meant_is_refused(checkpoint, options, message):
+    with pytest.raises(ConfigError, match=message):
+        open_policy(f"{checkpoint}?{options}", PANDA)
+
+
+def test_a_policy_that_would_go_on_from_chunks_that_nobody_executes_is_an_error(checkpoint):
+    def levels(options, execute_steps):
+        return [f.level for f in examine(PANDA, f"{checkpoint}{options}", execute_steps, weights=False)
+                if f.check == "options"]
+    assert levels("?delay=0.1", 4) == levels("?delay=0.1&execute_steps=2", 2) == levels("", 2) == []
+    assert levels("?delay=0.1", 2) == levels("?delay=0.1&execute_steps=2", 4) == levels("?delay=soon", 4) == ["error"]

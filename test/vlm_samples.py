@@ -199,23 +199,29 @@ def write_fast(folder: Path, horizon: int, dim: int, count: int = 400, smallest:
     return folder
 
 
-def write_pi0(folder: Path, seed: int = 0, **changes) -> Path:
-    """A pi0, and beside it what the robot's cameras, state and actions are."""
+STATISTICS = {"state_mean": [0.5, 0.0, 0.3, 0.04], "state_std": [0.1, 0.2, 0.1, 0.03],
+              "actions_mean": [0.001, 0.0, 0.0, 0.5], "actions_std": [0.005, 0.005, 0.005, 0.4]}
+
+
+def write_pi0(folder: Path, seed: int = 0, vision: dict | None = None, text: dict | None = None,
+              expert: dict | None = None, horizon: int = 4, steps: int = 3, **changes) -> Path:
+    """A pi0, and beside it what the robot's cameras, state and actions are. vision, text, expert: over VISION and TEXT;
+    steps: of its denoising; changes: over STATISTICS."""
     torch.manual_seed(seed)
     words = tokenizer()
     words.add_tokens(["<bos>"], special_tokens=True)
-    text = dict(TEXT, model_type="gemma", num_key_value_heads=1, head_dim=12)
+    text = dict(TEXT, model_type="gemma", num_key_value_heads=1, head_dim=12) | (text or {})
+    width = text["hidden_size"]
+    seen = dict(VISION, model_type="siglip_vision_model", projection_dim=width, vision_use_head=False) | (vision or {})
     model = PI0ForConditionalGeneration(PI0Config(
-        vlm_config=dict(vision_config=dict(VISION, model_type="siglip_vision_model", projection_dim=24,
-                                           vision_use_head=False),
-                        text_config=text, projection_dim=24, hidden_size=24, image_token_id=1, model_type="paligemma"),
-        dit_config=dict(text, hidden_size=16), chunk_size=4, max_state_dim=8, max_action_dim=8, num_inference_steps=3))
+        vlm_config=dict(vision_config=seen, text_config=text, projection_dim=width, hidden_size=width,
+                        image_token_id=1, model_type="paligemma"),
+        dit_config=text | {"hidden_size": 16} | (expert or {}), chunk_size=horizon, max_state_dim=8, max_action_dim=8,
+        num_inference_steps=steps))
     model.save_pretrained(folder)
     words.save_pretrained(folder)
-    (folder / "processor_config.json").write_text(json.dumps(
-        {"state_mean": [0.5, 0.0, 0.3, 0.04], "state_std": [0.1, 0.2, 0.1, 0.03],
-         "actions_mean": [0.001, 0.0, 0.0, 0.5], "actions_std": [0.005, 0.005, 0.005, 0.4]} | changes))
-    said = {"action": dict(DESCRIPTION["action"], horizon=4), "images": {"base_0_rgb": "front"},
+    (folder / "processor_config.json").write_text(json.dumps(STATISTICS | changes))
+    said = {"action": dict(DESCRIPTION["action"], horizon=horizon), "images": {"base_0_rgb": "front"},
             "state": {"state": ["position", "gap"]}}
     (folder / "vla.yaml").write_text(yaml.safe_dump(said))
     return folder

@@ -10,7 +10,7 @@ blend:    the newest takes over from those before within BLEND_STEPS steps, or a
 
 Real-time chunking (Black et al. 2025, arXiv:2506.07339) has the policy itself go on from the steps that are already
 committed. Most policies here cannot: they read an observation alone and give all steps at once, or word by word. pi0,
-which integrates a flow, could; it is not done.
+which integrates a flow, can (vlm/flow.py); what it answers is spliced like any chunk.
 """
 
 from __future__ import annotations

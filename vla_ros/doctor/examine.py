@@ -19,7 +19,7 @@ from vla_ros.profile import RobotProfile
 from vla_ros.remote.address import is_address
 from vla_ros.remote.described import Described
 from vla_ros.spec import ActionSpec
-from vla_ros.vlm.description import describe, file_of
+from vla_ros.vlm.description import OF_PI0, describe, file_of, read_options
 
 OF_CHECKPOINT = (checkpoint.files, checkpoint.trained_on, checkpoint.action_statistics,
                  checkpoint.proprioception_statistics, checkpoint.proprioception, actions.gripper, actions.motion,
@@ -98,7 +98,24 @@ def of_described(file: Path | None, folder: Path, policy: str, profile: RobotPro
         return
     yield ok("description", f"{file.name}: cameras {', '.join(cameras)}; {says}")
     yield from run(OF_ACTIONS, Acting(spec, profile, execute_steps))
+    yield from going_on(folder, policy, execute_steps)
     yield from openvla.weights(policy, profile) if weights else ()
+
+
+def going_on(folder: Path, policy: str, execute_steps: int) -> Iterator[Finding]:
+    """A pi0 that goes on from the chunk in force has to know which one that is."""
+    from vla_ros.policies import is_oft, model_type, with_options
+    if is_oft(folder) or model_type(folder) != "pi0":
+        return
+    try:
+        options = read_options(with_options(policy)[1], OF_PI0)
+    except VlaError as reason:
+        yield error("options", str(reason), UNREADABLE, "docs/vlm.md has those that there are")
+        return
+    if options.delay is not None and options.execute_steps != execute_steps:
+        yield error("options", f"the policy's execute_steps is {options.execute_steps}, the control node's "
+                    f"{execute_steps}", "the policy would go on from chunks that nobody executes",
+                    f"execute_steps={execute_steps} behind the checkpoint, or execute_steps:={options.execute_steps}")
 
 
 def meaning(file: Path, folder: Path, profile: RobotProfile) -> tuple[ActionSpec, tuple[str, ...], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -16,7 +17,9 @@ from vla_ros.spec import ActionSpec, require_compatible
 
 FILE = "vla.yaml"  # beside the checkpoint
 OPTIONS = ("device", "dtype", "spec")
-DTYPES = ("stored", "bfloat16", "float32", "int8", "nf4")
+OF_PI0 = (*OPTIONS, "delay", "execute_steps")
+QUANTISED = ("int8", "nf4")
+DTYPES = ("stored", "bfloat16", "float32", *QUANTISED)
 STEPS = (1, -1)
 LONGEST = 4096  # words in an action
 
@@ -93,25 +96,43 @@ def require_ids(first: int, step: int, count: int) -> None:
 @dataclass(frozen=True)
 class Options:
     """What a user says behind the folder. spec: another file than the one beside; device: as torch names it, '' for a
-    GPU where there is one; dtype: 'stored', or what the weights are converted to."""
+    GPU where there is one; dtype: 'stored', or what the weights are converted to; delay: [s] from an observation to its
+    chunk on the robot, for a pi0 that goes on from what is executed until then; execute_steps: as the control node has
+    it, for the same."""
 
     spec: str = ""
     device: str = ""
     dtype: str = "stored"
+    delay: float | None = None
+    execute_steps: int = 4
 
 
-def read_options(query: str) -> Options:
-    """NAME=VALUE&NAME=VALUE. Raises UnknownNameError or ConfigError."""
+def read_options(query: str, options: tuple[str, ...] = OPTIONS) -> Options:
+    """NAME=VALUE&NAME=VALUE, of those that there are. Raises UnknownNameError or ConfigError."""
     try:
         given = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else {}
     except ValueError as error:
-        raise ConfigError(f"options '{query}' must read NAME=VALUE&NAME=VALUE, of {', '.join(OPTIONS)}") from error
+        raise ConfigError(f"options '{query}' must read NAME=VALUE&NAME=VALUE, of {', '.join(options)}") from error
     for name in given:
-        if name not in OPTIONS:
-            raise UnknownNameError("option of a vision-language model", name, OPTIONS)
+        if name not in options:
+            raise UnknownNameError("option of a vision-language model", name, options)
     if given.get("dtype", "stored") not in DTYPES:
         raise UnknownNameError("value of dtype", given["dtype"], DTYPES)
+    if "delay" in given:
+        given["delay"] = seconds(given["delay"])
+        require(given.get("dtype") not in QUANTISED, "delay needs weights that are not quantised: it follows gradients")
+    if "execute_steps" in given:
+        require(given["execute_steps"].isdecimal() and int(given["execute_steps"]) > 0,
+                f"execute_steps '{given['execute_steps']}' must be a whole number, from 1 on")
+        given["execute_steps"] = int(given["execute_steps"])
     return Options(**given)
+
+
+def seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    raise ConfigError(f"delay '{text}' must be a number of seconds, from 0 on")
 
 
 def file_of(folder: Path, options: str) -> Path | None:

@@ -18,7 +18,7 @@ from transformers import PI0ForConditionalGeneration
 
 from vla_ros.errors import CheckpointError
 from vla_ros.untrusted import first_line, read_json, require_words
-from vla_ros.vlm import pi0_lerobot
+from vla_ros.vlm import flow, pi0_lerobot
 from vla_ros.vlm.opening import open_model
 
 MODEL_TYPE = "pi0"
@@ -59,6 +59,15 @@ class Scale:
 
     def unnormalise(self, values: np.ndarray) -> np.ndarray:
         return values * (self.deviation + SMALL) + self.mean
+
+
+@dataclass(frozen=True)
+class Before:
+    """Steps to go on from. values (T, D) in the data set's units, of which `left` count and `frozen` are executed."""
+
+    values: np.ndarray
+    left: int
+    frozen: int
 
 
 class Pi0:
@@ -108,18 +117,35 @@ class Pi0:
         whole = ImageOps.pad(Image.fromarray(image), (self.size, self.size), Image.Resampling.BICUBIC)
         return torch.from_numpy(np.array(whole)).permute(2, 0, 1) / 127.5 - 1
 
-    @torch.inference_mode()
-    def act(self, prompt: str, images: Sequence[np.ndarray], state: np.ndarray, seed: int) -> np.ndarray:
+    @torch.no_grad()
+    def act(self, prompt: str, images: Sequence[np.ndarray], state: np.ndarray, seed: int,
+            before: Before | None = None) -> np.ndarray:
         """The chunk (T, D) in the data set's units, for images uint8 (H, W, 3) and a state (S,) in its units. seed: of
-        the noise that the chunk is made from."""
+        the noise that the chunk is made from; before: what it goes on from."""
+        asked = self.asked(prompt, images, state, seed)
+        if before is None:
+            made = self.model.sample_actions(**asked)
+        else:
+            made = flow.continued(self.model, self.wanted(before), **asked)
+        return self.actions.unnormalise(made[0, :, :len(self.actions.mean)].double().cpu().numpy())
+
+    def asked(self, prompt: str, images: Sequence[np.ndarray], state: np.ndarray, seed: int) -> dict[str, torch.Tensor]:
+        """All that the model reads, as act() has it."""
         c, device, dtype = self.model.config, self.model.device, self.model.dtype
         noise = torch.randn(1, c.chunk_size, c.max_action_dim, generator=torch.Generator().manual_seed(seed))
         felt = np.zeros(c.max_state_dim, np.float32)
         felt[:len(state)] = self.state.normalise(state)
         ids = torch.tensor([self.ids(prompt, len(images))], device=device)
-        made = self.model.sample_actions(
-            state=torch.from_numpy(felt)[None].to(device, dtype), input_ids=ids, attention_mask=torch.ones_like(ids),
-            pixel_values=torch.stack([self.pixels(image) for image in images])[None].to(device, dtype),
-            pixel_attention_mask=torch.ones(1, len(images), dtype=torch.bool, device=device),
-            noise=noise.to(device, dtype))
-        return self.actions.unnormalise(made[0, :, :len(self.actions.mean)].double().cpu().numpy())
+        return {"state": torch.from_numpy(felt)[None].to(device, dtype), "input_ids": ids,
+                "attention_mask": torch.ones_like(ids), "noise": noise.to(device, dtype),
+                "pixel_values": torch.stack([self.pixels(image) for image in images])[None].to(device, dtype),
+                "pixel_attention_mask": torch.ones(1, len(images), dtype=torch.bool, device=device)}
+
+    def wanted(self, before: Before) -> flow.Wanted:
+        """Of the dimensions that mean nothing, nothing is wanted."""
+        dim, c = len(self.actions.mean), self.model.config
+        values, weights = torch.zeros(2, c.chunk_size, c.max_action_dim)
+        values[:, :dim] = torch.from_numpy(self.actions.normalise(before.values))
+        weights[:, :dim] = flow.weights(c.chunk_size, before.left, before.frozen)[:, None]
+        return flow.Wanted(values.to(self.model.device, self.model.dtype),
+                           weights.to(self.model.device, self.model.dtype))
