@@ -115,6 +115,31 @@ def test_a_control_node_waits_while_another_commands_its_robot_or_nobody_reads(b
     assert "nobody reads" in statuses[-1].detail
 
 
+def test_another_who_commands_in_the_middle_of_a_motion_halts(bench):
+    """And so does nobody who reads any more; a watchdog that comes up does not."""
+    robot = Arm(bench)
+    kind, topic = ARM_COMMANDS
+    second = bench.add(rclpy.create_node("watchdog_node"))
+    robot.moving()
+    second.create_publisher(kind, topic, qos.STREAM)
+    bench.until(lambda: robot.node.count_publishers(topic) == 2, "the watchdog", robot._keep_moving)
+    robot.some_statuses(meanwhile=robot._keep_moving)
+    robot.until_status("state", ControlStatus.EXECUTING, robot._keep_moving)
+    assert robot.node.commanding.halts["topic"] == 0
+    other = bench.peer.create_publisher(kind, topic, qos.STREAM)
+    robot.until_status("state", ControlStatus.HALTED)
+    assert "commanded by /peer" in robot.statuses[-1].detail and robot.node.commanding.halts["topic"] == 1
+    robot.words.publish(String(data="come"))
+    robot.until_status("instruction", "")
+    bench.peer.destroy_publisher(other)
+    bench.until(lambda: robot.node.count_publishers(topic) == 2, "that it is gone")
+    robot.say("come")
+    for reader in [one for one in bench.peer.subscriptions if one.topic_name == f"/{topic}"]:
+        bench.peer.destroy_subscription(reader)
+    robot.until_status("state", ControlStatus.HALTED)
+    assert f"nobody reads /{topic}" in robot.statuses[-1].detail
+
+
 def test_a_watchdog_is_no_base_that_reads(bench):
     robot = Arm(bench, "husky", autostart=False)
     manager = Manager(bench, robot.node)

@@ -5,12 +5,12 @@ transition, and no start of this process. After a reset only a new instruction m
 
 So it is after a halt: no newer chunk in time, old joint states, a clock that stands or jumps, a policy node that
 answers nothing, a node or joint states that have fallen silent since the instruction was given, a command that the
-guard refuses, this process when it stood still. What moved comes to rest. Words that mean stop hold too, whatever the
-policy answers, until other words come (config/stop_words.yaml).
+guard refuses, this process when it stood still, another who commands the robot or nobody who reads it. What moved comes
+to rest. Words that mean stop hold too, whatever the policy answers, until other words come (config/stop_words.yaml).
 
 A lifecycle node: to configure reads the profile; to activate needs fresh joint states, and no error among what `vla
 doctor` examines of checkpoint, robot and command topic. Inactive it commands nothing, and takes no instruction; nor
-does it, but to stop, while another node publishes the robot's commands or nobody reads them.
+does it, but to stop, while it is not alone.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ from std_msgs.msg import Bool, Empty, String
 
 from vla_ros.action import ExecuteInstruction
 from vla_ros.doctor.examine import objections
-from vla_ros.doctor.topics import but_watchdogs, command_problems
 from vla_ros.errors import ActionError, ObservationError
 from vla_ros.msg import ActionChunk, ControlStatus, PolicyStatus
 from vla_ros.nodes import convert, params, qos, states
+from vla_ros.nodes.alone import Alone
 from vla_ros.nodes.commanding import Commanding, Offer
 from vla_ros.nodes.control_loop import BRAKING, ControlLoop
 from vla_ros.nodes.diagnostics import OK, STEADY, WARN, counts, milliseconds, spread
-from vla_ros.nodes.graph import publishers_of, readers_of, type_name
 from vla_ros.nodes.latching import KEPT, RESET, STOP, Latch
 from vla_ros.nodes.lockstep import Lockstep
 from vla_ros.nodes.managed import Managed
@@ -115,6 +114,7 @@ class ControlNode(Managed):
         kind = convert.COMMAND_TYPES[self.profile.command.interface]
         stream, sensor = qos.stream(self.params.lockstep), qos.sensor(self.params.lockstep)
         self._commands = self.create_lifecycle_publisher(kind, self.profile.command.topic, stream)
+        self.alone = Alone(self, self._commands.topic_name, kind, stream)
         self._statuses = self.create_publisher(ControlStatus, "vla/control_status", qos.STATUS)
         self.create_subscription(JointState, "joint_states", self._on_joints, sensor)
         self.create_subscription(ActionChunk, "vla/action_chunk", self._on_chunk, stream)
@@ -126,24 +126,12 @@ class ControlNode(Managed):
 
     def lacking(self) -> str:
         """An error of the doctor, or old joint states. In lockstep time waits, so that none are."""
-        objections = self.objections or self._not_alone()
+        objections = self.objections or self.alone.problems()
         if objections:
             return f"vla doctor finds an error: {objections}"
         current = self.commanding.controller.current
         now = current.stamp if self.lockstep and current else self.now()
         return age_fault(current, now, self.profile.max_observation_age)
-
-    def _not_alone(self) -> str:
-        """What is wrong with the command topic: nobody reads it, or somebody else commands too, be it a second node of
-        this one's name."""
-        topic, me = self._commands.topic_name, self.get_fully_qualified_name()
-        others = but_watchdogs(publishers_of(self, topic))
-        mine = next((publisher for publisher in others if publisher.node == me), None)
-        if mine is not None:
-            others.remove(mine)
-        readers = readers_of(self, topic, qos.stream(self.params.lockstep))
-        kind = type_name(convert.COMMAND_TYPES[self.profile.command.interface])
-        return "; ".join(found.what for found in command_problems(topic, kind, readers, others))
 
     def activate(self) -> None:
         """Motion begins where the robot is measured, with the next instruction."""
@@ -248,7 +236,7 @@ class ControlNode(Managed):
         if not self.active:
             self.get_logger().warning(f"instruction not taken: {self.standing}", throttle_duration_sec=5.0)
             return
-        objection = self._not_alone() if words and not self.commanding.means_stop(words) else ""
+        objection = self.alone.problems() if words and not self.commanding.means_stop(words) else ""
         with self._lock:
             self.signs.forget()
             self.commanding.instruct("" if objection else words)
@@ -303,7 +291,17 @@ class ControlNode(Managed):
         """It says that commands are made: a node whose loop has ended must not claim so, and ends."""
         if self.loop.broken:
             raise RuntimeError("the control loop has ended")
+        self._look_around()
         self.publish_status()
+
+    def _look_around(self) -> None:
+        """Somebody else who commands may come up in the middle of a motion, and who reads may go."""
+        if self.active and self.lockstep is None and self.commanding.instruction:
+            trouble = self.alone.no_more()
+            if trouble:
+                with self._lock:
+                    self.commanding.fail("topic", trouble)
+                self.get_logger().warning(trouble, throttle_duration_sec=5.0)
 
     def publish_status(self) -> None:
         with self._lock:
