@@ -177,3 +177,9 @@ def test_what_cannot_be_done(said, spec, error, words):
 def test_a_scale_of_zero_has_no_inverse():
     with pytest.raises(ConfigError, match="scale not 0"):
         chain(Adapting(), SPEC, [0.0] * 7)
+
+
+def test_parts_that_are_not_equal_make_up_a_step_together():
+    """As those of a way that begins behind; what is not shared out is as it ends."""
+    rows = np.array([[0.03, 1.0], [0.01, 0.0], [0.02, 0.0], [0.02, 0.0]])
+    assert Parts(2, (True, False)).backward(rows).tolist() == [[0.04, 0.0], [0.04, 0.0]]

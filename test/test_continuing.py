@@ -36,7 +36,7 @@ def committing(given: ActionChunk, before: Observation, delay: float = 0.25) -> 
 
 
 @pytest.mark.parametrize("spec", [PANDA.action, TURNING])
-@pytest.mark.parametrize("late", [0, 100, 230])
+@pytest.mark.parametrize("late", [50, 100, 230])
 def test_it_leads_along_the_poses_of_the_chunk_that_runs(spec, late):
     """Also where the hand is behind, and turned, and for an observation between two steps."""
     given, before = chunk(spec), seen(0)
@@ -72,11 +72,24 @@ def test_a_bases_velocities_are_those_of_the_time():
     assert np.allclose(said.at(seen(2 * period)).values[:6], given.values[2:])
 
 
-@pytest.mark.parametrize("now", [seen(750 * MS), seen(2000 * MS), seen(-MS), seen(100 * MS, HERE + [0.15, 0, 0]),
-                                 seen(100 * MS, HERE, pin.exp3(np.array([0.6, 0, 0])))],
-                         ids=["less than a step left", "run out", "before it", "elsewhere", "turned elsewhere"])
+ELSEWHERE = [seen(750 * MS), seen(2000 * MS), seen(-MS), seen(0), seen(100 * MS, HERE + [0.15, 0, 0]),
+             seen(100 * MS, HERE, pin.exp3(np.array([0.6, 0, 0])))]
+
+
+@pytest.mark.parametrize("now", ELSEWHERE, ids=["less than a step left", "run out", "before it", "not dated",
+                                                "elsewhere", "turned elsewhere"])
 def test_nothing_is_left_of_a_chunk_that_is_over_or_did_not_lead_here(now):
     assert committing(chunk(), seen(0)).at(now) is None
+
+
+def test_a_robot_that_does_not_follow_is_not_made_to_catch_up():
+    """A centimetre a step, and it stands: half a second later it would have to make up for five."""
+    values = np.zeros((8, 4))
+    values[:, 0] = 0.01
+    made = committing(ActionChunk(values, PANDA.action, 0), seen(0))
+    found = [made.at(seen(late * MS)) for late in (100, 290, 310, 500)]
+    assert [one is None for one in found] == [False, False, True, True]
+    assert found[1].values[0, 0] == pytest.approx(0.039)
 
 
 def test_nothing_is_left_without_a_chunk_or_after_a_refusal():
@@ -87,12 +100,12 @@ def test_nothing_is_left_without_a_chunk_or_after_a_refusal():
     assert made.at(seen(100 * MS)) is None
 
 
-@pytest.mark.parametrize("later,taken", [(100, False), (399, False), (400, True), (900, True), (-100, True)])
+@pytest.mark.parametrize("later,taken", [(100, False), (399, False), (400, True), (900, True), (-100, True), (0, True)])
 def test_a_chunk_that_comes_early_is_in_force_for_nobody(later, taken):
     """As the control node has it: test_commanding.py."""
     first, second = chunk(), chunk(stamp=later * MS, seed=1)
     made = committing(first, seen(0))
     made.keep(second, seen(later * MS))
     of = second if taken else first
-    left = made.at(seen(of.stamp)).values
-    assert np.allclose(left[1:], of.values[1:])
+    left = made.at(seen(of.stamp + 100 * MS, waypoints(of, seen(0).ee_pose).positions[1])).values
+    assert np.allclose(left[:7], of.values[1:])

@@ -1,6 +1,7 @@
 """pi0: what its processor would do is done, and what cannot be meant is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from vla_ros.doctor.examine import examine
 from vla_ros.errors import CheckpointError, ConfigError, VlaError
+from vla_ros.evaluation.rollout import run_episode
+from vla_ros.nodes.warming import warm_up
 from vla_ros.policies import open_policy
-from vla_ros.types import JointState, Observation, Pose
+from vla_ros.sim.mock import MockWorld
+from vla_ros.sim.tasks import get_task
+from vla_ros.types import ActionChunk, JointState, Observation, Pose
 from vla_ros.vlm import flow, pi0_lerobot
 
 STAMP = 1234
@@ -296,3 +301,44 @@ def test_a_policy_that_would_go_on_from_chunks_that_nobody_executes_is_an_error(
                 if f.check == "options"]
     assert levels("?delay=0.1", 4) == levels("?delay=0.1&execute_steps=2", 2) == levels("", 2) == []
     assert levels("?delay=0.1", 2) == levels("?delay=0.1&execute_steps=2", 4) == levels("?delay=soon", 4) == ["error"]
+
+
+def test_a_way_is_handed_on_in_the_steps_of_the_policy(copy):
+    """The policy's are twice as long as the robot's; and the hand is two centimetres behind the second of them."""
+    said = yaml.safe_load((copy / "vla.yaml").read_text())
+    (copy / "vla.yaml").write_text(yaml.safe_dump(
+        said | {"action": said["action"] | {"horizon": 8}, "adapt": {"period": 0.2}}))
+    policy = open_policy(f"{copy}?delay=0.3", PANDA)
+    steps = np.zeros((8, 4))
+    steps[:, 0] = 0.01
+    policy.committing.keep(ActionChunk(steps, policy.spec, STAMP), seen())
+    before = policy.before(seen(stamp=STAMP + 200_000_000))
+    assert (before.left, before.frozen) == (3, 2)
+    assert np.allclose(np.cumsum(before.values[:, 0])[:3] + 0.4, [0.44, 0.46, 0.48])
+
+
+def test_where_a_turn_can_be_said_in_more_than_one_way_nothing_goes_on(copy):
+    said, six = yaml.safe_load((copy / "vla.yaml").read_text()), ["dx", "dy", "dz", "droll", "dpitch", "dyaw"]
+    spec = said["action"] | {"names": [*six, "gripper"], "units": ["m"] * 3 + ["rad"] * 3 + ["1"]}
+    settings = json.loads((copy / "processor_config.json").read_text())
+    settings |= {"actions_mean": [0.0] * 7, "actions_std": [0.01] * 7}
+    (copy / "processor_config.json").write_text(json.dumps(settings))
+    (copy / "vla.yaml").write_text(yaml.safe_dump(said | {"action": spec, "adapt": {"absolute": True}}))
+    turning = replace(PANDA, action=replace(PANDA.action, names=tuple(spec["names"]), units=tuple(spec["units"])))
+    open_policy(str(copy), turning)
+    with pytest.raises(ConfigError, match="only absolute rotations of rotation_6d"):
+        open_policy(f"{copy}?delay=0.1", turning)
+
+
+def test_both_ways_are_warm_before_a_robot_waits(checkpoint, monkeypatch):
+    policy, calls = open_policy(f"{checkpoint}?delay=0.1", PANDA), []
+    monkeypatch.setattr(policy.model, "act", lambda *given: calls.append(given[-1]) or np.zeros((4, 4)))
+    warm_up(policy, PANDA)
+    assert [before is None for before in calls] == [True, False]
+    assert policy.before(seen(stamp=50)) is None, "and it has forgotten"
+
+
+def test_an_evaluation_that_executes_other_steps_is_refused(checkpoint):
+    policy = open_policy(f"{checkpoint}?delay=0.1", PANDA)
+    with pytest.raises(ConfigError, match="told execute_steps=4, 2 are executed"):
+        run_episode(MockWorld(PANDA, get_task("reach")), policy, 0, execute_steps=2)

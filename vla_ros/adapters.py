@@ -191,7 +191,9 @@ class Parts:
         return np.repeat(rows / np.where(self.shared, self.count, 1), self.count, axis=0)
 
     def backward(self, rows: np.ndarray, at: Pose | None = None) -> np.ndarray:
-        return rows[self.count - 1::self.count] * np.where(self.shared, self.count, 1)
+        """Where the parts of a step are not equal: the distance of all, and the last of what is not shared out."""
+        steps = rows.reshape(-1, self.count, rows.shape[1])
+        return np.where(self.shared, steps.sum(1), steps[:, -1])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from vla_ros.kinematics import rotation_vector
 from vla_ros.spec import ActionSpec
 from vla_ros.types import ActionChunk, Observation, Pose
 
-NEAR = 0.1, 0.5  # [m], [rad] that a hand is behind its target at most: one that is further away was led elsewhere
+# How far a hand may be behind its target: so many of the chunk's longest steps, and what is always near [m], [rad]. One
+# that is further away was led elsewhere, or does not follow.
+BEHIND, NEAR = 2, (0.01, 0.05)
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,15 @@ class Committing:
         self._last: tuple[ActionChunk, Observation] | None = None
 
     def keep(self, chunk: ActionChunk, observation: Observation) -> None:
-        """A chunk as it was answered. One that comes early is executed by nobody (nodes/commanding.py)."""
+        """A chunk as it was answered. One that comes early is executed by nobody (nodes/commanding.py).
+
+        Where the robot does not take one (its joint states of that moment are lost, say), another is in force than is
+        known here, until another episode. Where nothing is dated, as behind `vla serve`, nothing goes on.
+        """
         if self._last is not None and not chunk.refusal:
             running = self._last[0]
             steps = min(self.execute_steps, len(running.values))
-            if 0 <= chunk.stamp - running.stamp < steps * self.spec.period_ns:
+            if 0 < chunk.stamp - running.stamp < steps * self.spec.period_ns:
                 return
         self._last = None if chunk.refusal else (chunk, observation)
 
@@ -58,7 +64,7 @@ class Committing:
         chunk, before = self._last
         since, end = (observation.stamp - chunk.stamp) / self.spec.period_ns, len(chunk.values)
         left = math.floor(end - since)
-        if since < 0 or left < 1:
+        if since <= 0 or left < 1:
             return None
         rows = since + np.arange(left + 1)  # [steps of the chunk] where the rows to be said begin and end
         values = np.zeros((self.spec.horizon, self.spec.dim))
@@ -69,7 +75,7 @@ class Committing:
         else:
             way = waypoints(chunk, before.ee_pose)
             poses = [pose_at(way, row) for row in rows]
-            if not near(poses[0], observation.ee_pose):
+            if not follows(observation.ee_pose, poses[0], way):
                 return None
             self._steps(values, [observation.ee_pose, *poses[1:]])
             if "gripper" in self.spec.names:
@@ -92,6 +98,13 @@ def pose_at(way: Waypoints, row: float) -> Pose:
     return between(a, b, row - index)
 
 
-def near(a: Pose, b: Pose) -> bool:
-    return (np.linalg.norm(a.position - b.position) <= NEAR[0]
-            and np.linalg.norm(rotation_vector(a.rotation.T @ b.rotation)) <= NEAR[1])
+def follows(hand: Pose, wanted: Pose, way: Waypoints) -> bool:
+    lengths = np.linalg.norm(np.diff(way.positions, axis=0), axis=1)
+    turns = [turn_between(a, b) for a, b in zip(way.rotations, way.rotations[1:], strict=False)]
+    return (np.linalg.norm(hand.position - wanted.position) <= NEAR[0] + BEHIND * lengths.max()
+            and turn_between(hand.rotation, wanted.rotation) <= NEAR[1] + BEHIND * max(turns))
+
+
+def turn_between(a: np.ndarray, b: np.ndarray) -> float:
+    """[rad] between two rotations (3, 3)."""
+    return float(np.linalg.norm(rotation_vector(a.T @ b)))

@@ -68,6 +68,13 @@ def adapters_of(policy: Policy) -> tuple[str, ...]:
     return tuple(getattr(policy, "adapters", ()))
 
 
+def goes_on_after(policy: Policy) -> int | None:
+    """Steps of a chunk that a policy takes to be executed before a newer one takes over, where it goes on from that in
+    force (continuing.py); None where it does not."""
+    committing = getattr(policy, "committing", None)
+    return committing and committing.execute_steps
+
+
 def require_answerer(policy: Policy) -> Answerer:
     """The policy, when it answers questions; else raises ConfigError."""
     if not isinstance(policy, Answerer):

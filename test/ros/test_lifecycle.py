@@ -22,6 +22,7 @@ from vla_ros.msg import ControlStatus, PolicyStatus
 
 from vla_ros.errors import UnknownNameError
 from vla_ros.nodes import control_node, policy_node, qos, task_node
+from vla_ros.nodes.alone import Alone
 from vla_ros.paths import shipped_checkpoint
 
 ARM_COMMANDS = JointTrajectory, "arm_controller/joint_trajectory"
@@ -131,6 +132,10 @@ def test_another_who_commands_in_the_middle_of_a_motion_halts(bench):
     assert "commanded by /peer" in robot.statuses[-1].detail and robot.node.commanding.halts["topic"] == 1
     robot.words.publish(String(data="come"))
     robot.until_status("instruction", "")
+    robot.words.publish(String(data="stop"))
+    robot.until_status("state", ControlStatus.HELD)
+    robot.some_statuses()
+    assert robot.statuses[-1].state == ControlStatus.HELD, "words that mean stop hold, whoever else commands"
     bench.peer.destroy_publisher(other)
     bench.until(lambda: robot.node.count_publishers(topic) == 2, "that it is gone")
     robot.say("come")
@@ -311,3 +316,22 @@ def test_an_error_on_the_way_to_rest_still_ends_a_velocity(bench, monkeypatch):
         bench.until(lambda: False, "the end of a node without a manager")
     robot.bench.executor.remove_node(robot.node)
     bench.until(lambda: robot.commands[-1].twist.linear.x == 0.0, "rest")
+
+
+def test_somebody_who_is_being_discovered_is_no_trouble_yet():
+    """Whose endpoint is known before its node has no name, for a moment."""
+    counts, said = [1], ["commanded by nobody knows"]
+
+    class Node:
+        def count_publishers(self, topic):
+            return counts[0]
+        count_subscribers = count_publishers
+    alone = Alone(Node(), *ARM_COMMANDS[::-1], qos.STREAM)
+    alone.problems = lambda: said[0]
+    assert [alone.no_more() for _ in range(2)] == ["", said[0]]
+    said[0] = ""
+    assert alone.no_more() == ""
+    said[0] = "another"
+    assert alone.no_more() == "", "nobody came or went"
+    counts[0] = 2
+    assert [alone.no_more() for _ in range(2)] == ["", "another"]

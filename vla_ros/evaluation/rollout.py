@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vla_ros.control import Controller, Tick
-from vla_ros.errors import ActionError, ObservationError
+from vla_ros.errors import ActionError, ConfigError, ObservationError
 from vla_ros.evaluation.asking import Asking
 from vla_ros.evaluation.setting import BLACK, DONE, FROZEN, REFUSED, STILL, Setting
 from vla_ros.observing import Pictures
-from vla_ros.policy import Policy
+from vla_ros.policy import Policy, goes_on_after
 from vla_ros.sim.tasks import Task
 from vla_ros.sim.world import World, WorldState
 from vla_ros.splicing import DEFAULT
@@ -78,6 +78,9 @@ class Rollout:
                  thinking: float | None = None, controller: Controller | None = None):
         self.world, self.policy, self.setting = world, policy, setting
         self.controller = controller or Controller(world.profile)
+        if goes_on_after(policy) not in (None, execute_steps):
+            raise ConfigError(f"policy '{policy.name}' was told execute_steps={goes_on_after(policy)}, {execute_steps} "
+                              f"are executed here: it would go on from chunks that nobody executes")
         steps = min(execute_steps, policy.spec.horizon)  # as in nodes/commanding.py
         self.asking = Asking(policy.infer, self.observe, steps * world.profile.ticks_per_step,
                              setting.latency, thinking)

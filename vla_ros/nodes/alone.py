@@ -15,6 +15,7 @@ class Alone:
     def __init__(self, node: Node, topic: str, kind: type, profile: QoSProfile):
         self._node, self._topic, self._kind, self._profile = node, topic, kind, profile
         self._counted: tuple[int, int] | None = None
+        self._doubtful = False
 
     def problems(self) -> str:
         """What is wrong: nobody reads, or somebody else commands too, be it a second node of this one's name."""
@@ -27,10 +28,11 @@ class Alone:
         return "; ".join(found.what for found in command_problems(self._topic, type_name(self._kind), readers, others))
 
     def no_more(self) -> str:
-        """What is wrong; looked for where somebody came or went since nothing was."""
+        """What is wrong, at two looks one after the other: whose publisher was discovered may not be known yet. It is
+        looked for where somebody came or went since nothing was."""
         counted = self._node.count_publishers(self._topic), self._node.count_subscribers(self._topic)
         if counted == self._counted:
             return ""
-        found = self.problems()
-        self._counted = None if found else counted
-        return found
+        found, doubtful = self.problems(), self._doubtful
+        self._counted, self._doubtful = None if found else counted, bool(found)
+        return found if doubtful else ""

@@ -295,8 +295,9 @@ class ControlNode(Managed):
         self.publish_status()
 
     def _look_around(self) -> None:
-        """Somebody else who commands may come up in the middle of a motion, and who reads may go."""
-        if self.active and self.lockstep is None and self.commanding.instruction:
+        """Somebody else who commands may come up in the middle of a motion, and who reads may go. Words that mean stop
+        stay in force."""
+        if self.active and self.lockstep is None and self.commanding.instruction and not self.commanding.held:
             trouble = self.alone.no_more()
             if trouble:
                 with self._lock:

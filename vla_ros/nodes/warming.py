@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from vla_ros.errors import CheckpointError, VlaError
 from vla_ros.observing import Observer
-from vla_ros.policy import Policy
+from vla_ros.policy import Policy, goes_on_after
 from vla_ros.profile import RobotProfile
 from vla_ros.types import JointState
 
@@ -14,7 +16,8 @@ WORDS = "touch the red cube"
 
 
 def warm_up(policy: Policy, profile: RobotProfile) -> None:
-    """One inference about a robot at home that sees noise; the policy forgets it again.
+    """An inference about a robot at home that sees noise, and another that goes on from it where the policy does; the
+    policy forgets them again.
 
     Raises CheckpointError when the policy cannot infer, whatever it raised.
     """
@@ -25,8 +28,11 @@ def warm_up(policy: Policy, profile: RobotProfile) -> None:
     if profile.gripper:
         positions |= dict.fromkeys(profile.gripper.joints, profile.gripper.open / 2)
     joints = JointState(positions, dict.fromkeys(positions, 0.0), 0)
+    observer = Observer(profile)
     try:
-        policy.infer(Observer(profile).observation(images, dict.fromkeys(images, 0), joints, WORDS))
+        for stamp in (0,) if goes_on_after(policy) is None else (0, policy.spec.period_ns):
+            then = replace(joints, stamp=stamp)
+            policy.infer(observer.observation(images, dict.fromkeys(images, stamp), then, WORDS))
         policy.reset()
     except VlaError:
         raise

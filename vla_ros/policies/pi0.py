@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from vla_ros.adapters import TURNS
 from vla_ros.continuing import Committing
 from vla_ros.errors import ActionError, ConfigError, RemoteError
 from vla_ros.observing import require_image
@@ -25,7 +26,7 @@ class Pi0Policy:
     None: each observation is answered by itself. execute_steps: of a chunk, before a newer one takes over.
     """
 
-    def __init__(self, model: Pi0, meant: Described, delay: float | None = None, execute_steps: int = 1):
+    def __init__(self, model: Pi0, meant: Described, delay: float | None = None, execute_steps: int = 4):
         self.delay, self.execute_steps = delay, execute_steps
         self.name, self.model, self.meant, self.spec, self.cameras = "pi0", model, meant, meant.spec, meant.cameras
         self.adapters = meant.adapters
@@ -38,6 +39,10 @@ class Pi0Policy:
                               f"{', '.join(meant.description.images)}")
         if len(meant.description.state) != 1:
             raise ConfigError(f"the file must name one state, names {len(meant.description.state)}")
+        adapt, turns = meant.description.adapt, set(TURNS) & set(self.spec.names)
+        if delay is not None and turns and adapt.absolute and adapt.rotation != "rotation_6d":
+            raise ConfigError(f"delay: what the chunk in force turns to may be said in more than one way as "
+                              f"{adapt.rotation}; only absolute rotations of rotation_6d can be gone on from")
         self.reset()
 
     @classmethod
