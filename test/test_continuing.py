@@ -73,23 +73,28 @@ def test_a_bases_velocities_are_those_of_the_time():
 
 
 ELSEWHERE = [seen(750 * MS), seen(2000 * MS), seen(-MS), seen(0), seen(100 * MS, HERE + [0.15, 0, 0]),
-             seen(100 * MS, HERE, pin.exp3(np.array([0.6, 0, 0])))]
+             seen(100 * MS, HERE, pin.exp3(np.array([0.9, 0, 0])))]
 
 
 @pytest.mark.parametrize("now", ELSEWHERE, ids=["less than a step left", "run out", "before it", "not dated",
                                                 "elsewhere", "turned elsewhere"])
 def test_nothing_is_left_of_a_chunk_that_is_over_or_did_not_lead_here(now):
-    assert committing(chunk(), seen(0)).at(now) is None
+    assert committing(chunk(TURNING), seen(0)).at(now) is None
+
+
+def test_a_hand_that_nothing_turns_may_be_turned():
+    before, now = (seen(late * MS, HERE, pin.exp3(np.array([0.9, late, 0.1]))) for late in (0, 100))
+    assert committing(chunk(), before).at(now) is not None
 
 
 def test_a_robot_that_does_not_follow_is_not_made_to_catch_up():
-    """A centimetre a step, and it stands: half a second later it would have to make up for five."""
+    """A centimetre a step, and it stands: half a second later it would have to make up for six."""
     values = np.zeros((8, 4))
     values[:, 0] = 0.01
     made = committing(ActionChunk(values, PANDA.action, 0), seen(0))
-    found = [made.at(seen(late * MS)) for late in (100, 290, 310, 500)]
+    found = [made.at(seen(late * MS)) for late in (100, 490, 510, 600)]
     assert [one is None for one in found] == [False, False, True, True]
-    assert found[1].values[0, 0] == pytest.approx(0.039)
+    assert found[1].values[0, 0] == pytest.approx(0.059)
 
 
 def test_nothing_is_left_without_a_chunk_or_after_a_refusal():

@@ -15,9 +15,9 @@ from vla_ros.kinematics import rotation_vector
 from vla_ros.spec import ActionSpec
 from vla_ros.types import ActionChunk, Observation, Pose
 
-# How far a hand may be behind its target: so many of the chunk's longest steps, and what is always near [m], [rad]. One
-# that is further away was led elsewhere, or does not follow.
-BEHIND, NEAR = 2, (0.01, 0.05)
+# How far a hand may be behind its target: so many of the chunk's longest steps, as one is that begins to move late and
+# catches up, and what is always near [m], [rad]. One that is further away was led elsewhere, or does not follow.
+BEHIND, NEAR = 4, (0.01, 0.05)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Committing:
         else:
             way = waypoints(chunk, before.ee_pose)
             poses = [pose_at(way, row) for row in rows]
-            if not follows(observation.ee_pose, poses[0], way):
+            if not follows(observation.ee_pose, poses[0], way, bool(set(ROTATION) & set(self.spec.names))):
                 return None
             self._steps(values, [observation.ee_pose, *poses[1:]])
             if "gripper" in self.spec.names:
@@ -98,11 +98,13 @@ def pose_at(way: Waypoints, row: float) -> Pose:
     return between(a, b, row - index)
 
 
-def follows(hand: Pose, wanted: Pose, way: Waypoints) -> bool:
+def follows(hand: Pose, wanted: Pose, way: Waypoints, turns: bool) -> bool:
+    """turns: whether the way says anything of rotations."""
     lengths = np.linalg.norm(np.diff(way.positions, axis=0), axis=1)
-    turns = [turn_between(a, b) for a, b in zip(way.rotations, way.rotations[1:], strict=False)]
-    return (np.linalg.norm(hand.position - wanted.position) <= NEAR[0] + BEHIND * lengths.max()
-            and turn_between(hand.rotation, wanted.rotation) <= NEAR[1] + BEHIND * max(turns))
+    if np.linalg.norm(hand.position - wanted.position) > NEAR[0] + BEHIND * lengths.max():
+        return False
+    angles = [turn_between(a, b) for a, b in zip(way.rotations, way.rotations[1:], strict=False)]
+    return not turns or turn_between(hand.rotation, wanted.rotation) <= NEAR[1] + BEHIND * max(angles)
 
 
 def turn_between(a: np.ndarray, b: np.ndarray) -> float:

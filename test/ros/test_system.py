@@ -21,7 +21,7 @@ from vla_ros.bringup import robot_system, sim_system
 from vla_ros.nodes import convert, qos
 from vla_ros.nodes.client import Client, NoSystemError
 from vla_ros.nodes.domains import free_domain
-from vla_ros.nodes.system import ProcessError, System
+from vla_ros.nodes.system import ProcessError, System, last_words
 
 READY = 90.0  # [s] on a busy machine
 VLA = [sys.executable, "-m", "vla_ros.cli"]
@@ -319,3 +319,14 @@ def test_bad_parameters_are_one_line(node, parameter, text):
     done = subprocess.run([sys.executable, "-m", f"vla_ros.nodes.{node}", "--ros-args", "-p", parameter], text=True,
                           env=os.environ | {"ROS_DOMAIN_ID": str(free_domain())}, capture_output=True, timeout=60)
     assert done.returncode == 2 and text in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_the_last_words_of_a_crash_say_where_it_was():
+    """As Python itself says it."""
+    code = "import threading, time, ctypes\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n" \
+           "import numpy\nctypes.string_at(0)"
+    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGSEGV
+    assert re.match(r"crashed in File .*ctypes/__init__.py\", line \d+ in string_at",
+                    last_words(done.stderr.splitlines()))
+    assert last_words(["one", "two", ""]) == "two" and last_words([""]) == "no output"

@@ -18,7 +18,7 @@ from vla_ros.nodes.shared_memory import files_of, remove_unused
 
 GRACE = 5.0  # [s] that processes have to end by themselves
 AGAIN = 1.5  # [s] after which they are asked again
-TAIL = 15  # lines of output that are kept of each
+TAIL = 40  # lines of output that are kept of each: as many as the stacks of a crash take
 
 
 class ProcessError(VlaError):
@@ -63,11 +63,19 @@ class Running:
         self.join(1.0)
         code = self.child.returncode
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"{how}: {next((line for line in reversed(self.tail) if line.strip()), 'no output')}"
+        return f"{how}: {last_words(list(self.tail))}"
 
     def join(self, timeout: float) -> None:
         self._reader.join(timeout)
         self.child.stdout.close()
+
+
+def last_words(lines: list[str]) -> str:
+    """The last line that says something; of a crash, as Python's faulthandler tells it, where it was."""
+    where = [i for i, line in enumerate(lines[:-1]) if line.startswith(("Current thread", "Stack (most recent"))]
+    if where:
+        return f"crashed in {lines[where[-1] + 1].strip()}"
+    return next((line for line in reversed(lines) if line.strip()), "no output")
 
 
 class System:
