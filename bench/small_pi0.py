@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/small_pi0.py --out out/small_pi0
 
-Random weights of 1.3 million parameters, pi0's own loss (flow matching), the simulator's expert. After a third and two
+Random weights of a million parameters, pi0's own loss (flow matching), the simulator's expert. After a third and two
 thirds of the steps it acts in the episodes that it learns, and is shown what the expert would have done there (DAgger,
 Ross et al. 2011). Then `vla eval` and bench/seams.py take out/small_pi0/checkpoint as their --policy. One line of JSON
 at the end.
@@ -33,7 +33,7 @@ from vla_ros.training.instructing import Asked, View
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "test"))
 
-ROBOT, TASK, ROUNDS = "panda", "reach", 3
+ROBOT, TASK, ROUNDS = "panda", "reach", 3  # rounds: of training; after each it acts
 PASSES = 4  # each episode shown so often, disturbed in another way
 RATE = 1e-3
 WIDE = {"hidden_size": 96, "intermediate_size": 192, "num_attention_heads": 4}
