@@ -33,6 +33,7 @@ from vla_ros.bringup import SystemDescription
 from vla_ros.nodes import convert, qos
 from vla_ros.nodes.domains import free_domain
 from vla_ros.nodes.system import System
+from vla_ros.nodes.tracing import published
 from vla_ros.profile import load_profile
 
 AFTER, HANG, AGAIN = 3.0, 10.0, 1.0  # [s] that are looked at, of a policy that hangs, and when it is over
@@ -204,19 +205,30 @@ class Seen:
 
 
 class Ages:
-    """How old what chunks answer was when they came, by the world's own time."""
+    """How old what chunks answer was when they were published, by the world's own time: not when they came here, as who
+    looks on may be kept from the processor."""
 
     def __init__(self, client, clock_topic: str):
-        self.now, self.ages = 0, []
+        self.clock: list[tuple[float, float]] = []  # [s] of the wall, when published, and what it said
+        self.chunks: list[tuple[float, float]] = []  # [s] of the wall, when published, and their stamps
         client.subscribe(Clock, clock_topic, self._on_clock, qos.CLOCK)
         client.subscribe(ActionChunk, "vla/action_chunk", self._on_chunk, qos.STREAM)
 
-    def _on_clock(self, message: Clock) -> None:
-        self.now = convert.nanoseconds(message.clock)
+    def _on_clock(self, message: Clock, info: dict) -> None:
+        self.clock.append((published(info), convert.nanoseconds(message.clock) / 1e9))
 
-    def _on_chunk(self, message: ActionChunk) -> None:
+    def _on_chunk(self, message: ActionChunk, info: dict) -> None:
         if not message.refusal:
-            self.ages.append((self.now - convert.nanoseconds(message.header.stamp)) / 1e9)
+            self.chunks.append((published(info), convert.nanoseconds(message.header.stamp) / 1e9))
+
+    @property
+    def ages(self) -> list[float]:
+        """[s] by the nearest word of the world's clock, which runs as the wall's does."""
+        found = []
+        for wall, stamp in self.chunks:
+            said, now = min(self.clock, key=lambda pair, wall=wall: abs(pair[0] - wall))
+            found.append(now + wall - said - stamp)
+        return found
 
 
 def trial(bench: Bench, begin: Callable[[], None], end: Callable[[], None], clock_topic: str,
@@ -229,7 +241,7 @@ def trial(bench: Bench, begin: Callable[[], None], end: Callable[[], None], cloc
             until = time.monotonic() + seconds
             client.spin_until(lambda: time.monotonic() > until, seconds + 1.0, system.check)
         goal = bench.moving(client, motion)
-        del ages.ages[:]
+        del ages.chunks[:]
         since = time.time()
         begin()
         wait(after)
