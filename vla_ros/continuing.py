@@ -77,19 +77,20 @@ class Committing:
             poses = [pose_at(way, row) for row in rows]
             if not follows(observation.ee_pose, poses[0], way, bool(set(ROTATION) & set(self.spec.names))):
                 return None
-            self._steps(values, [observation.ee_pose, *poses[1:]])
+            write_steps(values, [observation.ee_pose, *poses[1:]], self.spec.names)
             if "gripper" in self.spec.names:
                 column, index = self.spec.names.index("gripper"), (rows[:-1] + 0.5).astype(int)
                 values[:left, column] = chunk.values[np.minimum(index, end - 1), column]
         return Committed(values, left, min(left, math.ceil(self.delay / self.spec.period - 1e-9)))
 
-    def _steps(self, values: np.ndarray, poses: list[Pose]) -> None:
-        """Writes the steps from pose to pose; the first makes up for what the hand is behind."""
-        for row, (a, b) in enumerate(zip(poses, poses[1:], strict=False)):
-            said = dict(zip((*TRANSLATION, *ROTATION), (
-                *(b.position - a.position), *rotation_vector(b.rotation @ a.rotation.T)), strict=True))
-            for column, name in enumerate(self.spec.names):
-                values[row, column] = said.get(name, 0.0)
+
+def write_steps(values: np.ndarray, poses: list[Pose], names: tuple[str, ...]) -> None:
+    """The steps from pose to pose, into the first rows of values (T, D); the first makes up for what the hand is
+    behind."""
+    for row, (a, b) in enumerate(zip(poses, poses[1:], strict=False)):
+        said = dict(zip((*TRANSLATION, *ROTATION), (
+            *(b.position - a.position), *rotation_vector(b.rotation @ a.rotation.T)), strict=True))
+        values[row] = [said.get(name, 0.0) for name in names]
 
 
 def pose_at(way: Waypoints, row: float) -> Pose:

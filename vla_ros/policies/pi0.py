@@ -53,8 +53,8 @@ class Pi0Policy:
                    chosen.execute_steps)
 
     def reset(self) -> None:
-        self.committing = None if self.delay is None else Committing(
-            self.spec, self.delay, self.execute_steps)
+        known = self.delay is not None
+        self.committing = Committing(self.spec, self.delay, self.execute_steps) if known else None
 
     def infer(self, observation: Observation) -> ActionChunk:
         """Raises ObservationError, or ActionError for a chunk that must not be executed."""
