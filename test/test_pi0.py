@@ -20,6 +20,7 @@ from vla_ros.sim.mock import MockWorld
 from vla_ros.sim.tasks import get_task
 from vla_ros.types import ActionChunk, JointState, Observation, Pose
 from vla_ros.vlm import flow, pi0_lerobot
+from vla_ros.vlm.pi0 import Before
 
 STAMP = 1234
 
@@ -342,3 +343,14 @@ def test_an_evaluation_that_executes_other_steps_is_refused(checkpoint):
     policy = open_policy(f"{checkpoint}?delay=0.1", PANDA)
     with pytest.raises(ConfigError, match="told execute_steps=4, 2 are executed"):
         run_episode(MockWorld(PANDA, get_task("reach")), policy, 0, execute_steps=2)
+
+
+def test_what_never_changes_or_no_data_has_is_not_wanted(copy):
+    """A data set whose third number stands still: what is wanted of it would be a million deviations."""
+    settings = json.loads((copy / "processor_config.json").read_text()) | {"actions_std": [0.005, 0.005, 0.0, 0.4]}
+    (copy / "processor_config.json").write_text(json.dumps(settings))
+    model = open_policy(str(copy), PANDA).model
+    wanted = model.wanted(Before(np.full((4, 4), 0.05), left=3, frozen=2))
+    assert wanted.weights[:, 2].tolist() == [0] * 4 and wanted.weights[:2, [0, 1, 3]].eq(1).all()
+    assert wanted.values[0, 0] == 5.0 and wanted.values[:, 2].eq(0).all()
+    assert wanted.values[0, 3] == pytest.approx((0.05 - 0.5) / 0.4)

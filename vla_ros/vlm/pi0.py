@@ -25,6 +25,7 @@ MODEL_TYPE = "pi0"
 TOKENIZER, PROCESSOR = "tokenizer.json", "processor_config.json"
 BEGIN = "<bos>"
 SMALL = 1e-8  # added to deviations, as the processor does
+STILL, FAR = 1e-6, 5.0  # a deviation of what never changes; deviations beyond which nothing is wanted of the model
 
 
 def is_of_lerobot(folder: Path) -> bool:
@@ -142,10 +143,11 @@ class Pi0:
                 "pixel_attention_mask": torch.ones(1, len(images), dtype=torch.bool, device=device)}
 
     def wanted(self, before: Before) -> flow.Wanted:
-        """Of the dimensions that mean nothing, nothing is wanted."""
+        """Of the dimensions that mean nothing, and of those that never changed in the data, nothing is wanted."""
         dim, c = len(self.actions.mean), self.model.config
+        changes = self.actions.deviation > STILL
         values, weights = torch.zeros(2, c.chunk_size, c.max_action_dim)
-        values[:, :dim] = torch.from_numpy(self.actions.normalise(before.values))
-        weights[:, :dim] = flow.weights(c.chunk_size, before.left, before.frozen)[:, None]
+        values[:, :dim] = torch.from_numpy(self.actions.normalise(before.values).clip(-FAR, FAR) * changes)
+        weights[:, :dim] = flow.weights(c.chunk_size, before.left, before.frozen)[:, None] * torch.from_numpy(changes)
         return flow.Wanted(values.to(self.model.device, self.model.dtype),
                            weights.to(self.model.device, self.model.dtype))
