@@ -11,15 +11,17 @@ import yaml
 from core_samples import PANDA
 from safetensors.torch import load_file, save_file
 
+from vla_ros.bringup import EXECUTE_STEPS as PARAMETER
 from vla_ros.doctor.examine import examine
 from vla_ros.errors import CheckpointError, ConfigError, VlaError
-from vla_ros.evaluation.rollout import run_episode
+from vla_ros.evaluation.rollout import EXECUTE_STEPS, run_episode
 from vla_ros.nodes.warming import warm_up
 from vla_ros.policies import open_policy
 from vla_ros.sim.mock import MockWorld
 from vla_ros.sim.tasks import get_task
 from vla_ros.types import ActionChunk, JointState, Observation, Pose
 from vla_ros.vlm import flow, pi0_lerobot
+from vla_ros.vlm.description import read_options
 from vla_ros.vlm.pi0 import Before
 
 STAMP = 1234
@@ -300,6 +302,7 @@ def test_a_policy_that_would_go_on_from_chunks_that_nobody_executes_is_an_error(
     def levels(options, execute_steps):
         return [f.level for f in examine(PANDA, f"{checkpoint}{options}", execute_steps, weights=False)
                 if f.check == "options"]
+    assert read_options("").execute_steps == EXECUTE_STEPS == PARAMETER.default
     assert levels("?delay=0.1", 4) == levels("?delay=0.1&execute_steps=2", 2) == levels("", 2) == []
     assert levels("?delay=0.1", 2) == levels("?delay=0.1&execute_steps=2", 4) == levels("?delay=soon", 4) == ["error"]
 

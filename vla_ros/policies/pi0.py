@@ -26,7 +26,7 @@ class Pi0Policy:
     None: each observation is answered by itself. execute_steps: of a chunk, before a newer one takes over.
     """
 
-    def __init__(self, model: Pi0, meant: Described, delay: float | None = None, execute_steps: int = 4):
+    def __init__(self, model: Pi0, meant: Described, delay: float | None, execute_steps: int):
         self.delay, self.execute_steps = delay, execute_steps
         self.name, self.model, self.meant, self.spec, self.cameras = "pi0", model, meant, meant.spec, meant.cameras
         self.adapters = meant.adapters
@@ -53,8 +53,10 @@ class Pi0Policy:
                    chosen.execute_steps)
 
     def reset(self) -> None:
-        known = self.delay is not None
-        self.committing = Committing(self.spec, self.delay, self.execute_steps) if known else None
+        """Forgets the chunk in force, where it knows of one."""
+        self.committing = None
+        if self.delay is not None:
+            self.committing = Committing(self.spec, self.delay, self.execute_steps)
 
     def infer(self, observation: Observation) -> ActionChunk:
         """Raises ObservationError, or ActionError for a chunk that must not be executed."""

@@ -104,7 +104,7 @@ class Options:
     device: str = ""
     dtype: str = "stored"
     delay: float | None = None
-    execute_steps: int = 4
+    execute_steps: int = 4  # that of the nodes and of evaluations (test_pi0.py)
 
 
 def read_options(query: str, options: tuple[str, ...] = OPTIONS) -> Options:
